@@ -1,0 +1,51 @@
+# What people do with this repository. `make help` lists it.
+#
+# `make test` is the whole gate. Everything in it uses the dev profile and the lock file. Lints, documentation and the
+# client's check come first: they share one set of checked dependencies and fail soonest.
+
+CARGO ?= cargo
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test lint fmt doc deny
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the server, optimised
+	$(CARGO) build --locked --release
+
+run: ## Run it: make run ARGS="serve --flags examples/phase-9.flags.yaml"
+	$(CARGO) run --locked --release -- $(ARGS)
+
+test: ## Everything that must hold before a change is merged, with the seconds of each phase
+	@began=$$(date +%s); report=; \
+	phase() { \
+		name=$$1; shift; start=$$(date +%s); \
+		printf '\n==> %s: %s\n' "$$name" "$$*"; \
+		if "$$@"; then word=ok; else word=FAILED; fi; \
+		line=$$(printf '%-8s %5d s  %s' "$$name" $$(( $$(date +%s) - start )) $$word); \
+		report="$$report$$line\n"; \
+		if [ $$word = FAILED ]; then summary; exit 1; fi; \
+	}; \
+	summary() { printf '\n%b%-8s %5d s\n' "$$report" total $$(( $$(date +%s) - began )); }; \
+	phase format $(CARGO) fmt --check; \
+	phase lint $(CARGO) clippy --locked --all-targets -- -D warnings; \
+	phase doc env RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --lib; \
+	phase client $(CARGO) check --locked --no-default-features --features client; \
+	phase build $(CARGO) test --locked --no-run; \
+	phase test $(CARGO) test --locked; \
+	summary
+
+lint: ## Formatting and clippy only
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+fmt: ## Format the sources
+	$(CARGO) fmt
+
+doc: ## Build the documentation; a broken link is an error
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --lib
+
+deny: ## Advisories, licences and bans; needs cargo-deny
+	$(CARGO) deny check
