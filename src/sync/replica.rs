@@ -1,0 +1,413 @@
+//! The client's side of a subscription: an exact copy of one environment, compiled and ready to answer.
+//!
+//! Kills are applied as they arrive. A transfer is gathered beside the copy in force and takes its place at Commit,
+//! whole, once its count and set hash are right; until then, and after every mistake, the old copy answers. What cannot
+//! be compiled is refused object by object, and tried again whenever something else changes. No IO and no clock: the
+//! driver in `client` moves messages and measures time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::decode::{self, Refusal};
+use super::kills::{Gathering, HeldKills, set_hash};
+use super::limits::{MESSAGE_BYTES_MAX, OBJECTS_MAX, REJECTED_MAX};
+use super::message::{
+    Ack, Begin, Bookmark, ClientMessage, Commit, Digest, Epoch, FullReason, Goodbye, KillPart, Lane, Mode, ObjectError,
+    Resume, ResyncReason, ServerBody, ServerMessage,
+};
+use super::object::{Entry, ObjectKey};
+use super::objects::Objects;
+use crate::eval::compile::compile;
+use crate::eval::object::Object;
+use crate::eval::set::CompiledSet;
+use crate::flag::diagnostic::{Diagnostic, join_pointer};
+use crate::flag::key::FlagId;
+use crate::flag::time::{Generation, Revision};
+
+/// One client's copy.
+#[derive(Debug, Default)]
+pub struct Replica {
+    place: Option<Place>,
+    objects: Objects,
+    set: CompiledSet,
+    kills: HeldKills,
+    rejected: BTreeMap<ObjectKey, ObjectError>,
+    gathering: Option<Gathering>,
+    staging: Option<Staging>,
+}
+
+/// Where in a store's history the copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    epoch: Epoch,
+    revision: Revision,
+    digest: Digest,
+}
+
+/// A transfer as it arrives.
+#[derive(Debug)]
+struct Staging {
+    nonce: u64,
+    begin: Begin,
+    objects: Objects,
+    touched: BTreeSet<ObjectKey>,
+}
+
+/// What a message led to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// To be sent to the server, in this order, at once.
+    pub send: Vec<ClientMessage>,
+    /// To be told to whoever uses the copy.
+    pub events: Vec<Event>,
+}
+
+/// What became of the copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Kills are in force.
+    Kills {
+        /// The newest generation.
+        generation: Generation,
+        /// Flags that are killed now and were not.
+        killed: Vec<FlagId>,
+        /// Flags that were killed and are not any more.
+        restored: Vec<FlagId>,
+    },
+    /// Objects are in force.
+    Objects {
+        /// The revision of the copy.
+        revision: Revision,
+        /// Where it was before; none for the first time.
+        before: Option<Revision>,
+        /// Why everything was sent; none for a delta.
+        full: Option<FullReason>,
+        /// What is different, by key.
+        changed: Vec<Changed>,
+        /// What is held and cannot be used.
+        rejected: Vec<ObjectError>,
+    },
+    /// Something that was sent was not what it should be; the copy stays as it was, everything was asked for.
+    Resync(ResyncReason),
+    /// A kill set was not what it should be. The kills in force stay; the stream must be made anew.
+    KillsUnusable,
+    /// What the server serves now.
+    Bookmark(Bookmark),
+    /// The answer to a ping.
+    Pong(u64),
+    /// The server ends the stream.
+    Goodbye(Goodbye),
+    /// The server says what went wrong.
+    Error {
+        /// A stable identifier.
+        code: String,
+        /// In words for people.
+        message: String,
+    },
+}
+
+/// One object that is different from before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Which object.
+    pub key: ObjectKey,
+    /// The revision that touched it.
+    pub revision: Revision,
+    /// It was deleted.
+    pub gone: bool,
+}
+
+impl Outcome {
+    fn send(message: ClientMessage) -> Self {
+        Self { send: vec![message], events: Vec::new() }
+    }
+
+    fn tell(event: Event) -> Self {
+        Self { send: Vec::new(), events: vec![event] }
+    }
+
+    /// Writes into the acknowledgements how long it took, in microseconds.
+    #[must_use]
+    pub fn took(mut self, micros: u32) -> Self {
+        for message in &mut self.send {
+            if let ClientMessage::Ack(ack) = message {
+                ack.apply_us = micros;
+            }
+        }
+        self
+    }
+}
+
+impl Replica {
+    /// The flags, ready to answer.
+    pub fn set(&self) -> &CompiledSet {
+        &self.set
+    }
+
+    /// The revision of the copy; none before the first transfer.
+    pub fn revision(&self) -> Option<Revision> {
+        self.place.map(|place| place.revision)
+    }
+
+    /// The kills in force.
+    pub fn kills(&self) -> &HeldKills {
+        &self.kills
+    }
+
+    /// The objects as they were sent.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// What is held and cannot be used, by key.
+    pub fn rejected(&self) -> impl Iterator<Item = &ObjectError> {
+        self.rejected.values()
+    }
+
+    /// What to say in Hello so that only what is new is sent.
+    pub fn resume(&self) -> Option<Resume> {
+        let place = self.place?;
+        Some(Resume {
+            epoch: place.epoch,
+            revision: place.revision,
+            digest: place.digest,
+            kill_generation: self.kills.generation(),
+        })
+    }
+
+    /// The stream is gone: what was under way is dropped, what is in force stays.
+    pub fn disconnected(&mut self) {
+        self.gathering = None;
+        self.staging = None;
+    }
+
+    /// Takes a message of the server.
+    pub fn on_message(&mut self, message: ServerMessage) -> Outcome {
+        let nonce = message.nonce;
+        match message.body {
+            ServerBody::Kills(part) => self.kill_part(nonce, part),
+            ServerBody::Begin(begin) => self.begin(nonce, begin),
+            ServerBody::Chunk(entries) => self.chunk(nonce, entries),
+            ServerBody::Commit(commit) => self.commit(nonce, commit),
+            ServerBody::Bookmark(bookmark) => Outcome::tell(Event::Bookmark(bookmark)),
+            ServerBody::Pong(token) => Outcome::tell(Event::Pong(token)),
+            ServerBody::Goodbye(goodbye) => Outcome::tell(Event::Goodbye(goodbye)),
+            ServerBody::Error { code, message } => Outcome::tell(Event::Error { code, message }),
+            ServerBody::Unknown => Outcome::default(),
+        }
+    }
+
+    fn kill_part(&mut self, nonce: u64, part: KillPart) -> Outcome {
+        let gathered = match self.gathering.take() {
+            Some(mut gathering) if part.part != 0 => gathering.take(nonce, part).map(|()| gathering),
+            _ => Gathering::begin(nonce, part),
+        };
+        let received = match gathered {
+            Ok(gathering) if gathering.is_complete() => gathering.finish(),
+            Ok(gathering) => {
+                self.gathering = Some(gathering);
+                return Outcome::default();
+            }
+            Err(fault) => Err(fault),
+        };
+        let Ok(received) = received else { return Outcome::tell(Event::KillsUnusable) };
+        let held = self.kills.with(&received);
+        let before = std::mem::replace(&mut self.kills, held);
+        self.set = self.set.with_kills(Arc::clone(self.kills.kills()));
+        let mut outcome = Outcome::send(ClientMessage::Ack(Ack {
+            nonce,
+            lane: Lane::Kills,
+            applied: self.kills.generation().0,
+            set_hash: Some(set_hash(self.kills.kills())),
+            apply_us: 0,
+            rejected: Vec::new(),
+        }));
+        if before != self.kills {
+            let only_in = |one: &HeldKills, other: &HeldKills| -> Vec<FlagId> {
+                let entries = one.kills().entries().into_iter();
+                entries.filter(|(flag, _)| other.kills().killed(flag).is_none()).map(|(flag, _)| flag.clone()).collect()
+            };
+            outcome.events.push(Event::Kills {
+                generation: self.kills.generation(),
+                killed: only_in(&self.kills, &before),
+                restored: only_in(&before, &self.kills),
+            });
+        }
+        outcome
+    }
+
+    fn begin(&mut self, nonce: u64, begin: Begin) -> Outcome {
+        self.staging = None;
+        let here = self.place.is_some_and(|place| place.epoch == begin.epoch && place.revision == begin.from);
+        let objects = match begin.mode {
+            Mode::Full(_) => Objects::default(),
+            Mode::Delta | Mode::None if here => self.objects.clone(),
+            Mode::Delta if self.is_past(&begin) => return Outcome::send(self.ack(nonce)),
+            Mode::Delta | Mode::None => return resync(ResyncReason::Gap),
+        };
+        self.staging = Some(Staging { nonce, begin, objects, touched: BTreeSet::new() });
+        Outcome::default()
+    }
+
+    /// True for a delta that leads to where the copy is already, or to before it.
+    fn is_past(&self, begin: &Begin) -> bool {
+        self.place.is_some_and(|place| place.epoch == begin.epoch && begin.to <= place.revision)
+    }
+
+    fn chunk(&mut self, nonce: u64, entries: Vec<Entry>) -> Outcome {
+        let Some(staging) = self.staging.as_mut().filter(|staging| staging.nonce == nonce) else {
+            return Outcome::default();
+        };
+        let full = matches!(staging.begin.mode, Mode::Full(_));
+        let mut objects = std::mem::take(&mut staging.objects);
+        for entry in entries {
+            if full && entry.live().is_none() {
+                continue;
+            }
+            staging.touched.insert(entry.key().clone());
+            objects = objects.with(entry);
+        }
+        staging.objects = objects;
+        if staging.objects.len() > OBJECTS_MAX {
+            self.staging = None;
+            return resync(ResyncReason::SetMismatch);
+        }
+        Outcome::default()
+    }
+
+    fn commit(&mut self, nonce: u64, commit: Commit) -> Outcome {
+        let Some(staging) = self.staging.take_if(|staging| staging.nonce == nonce) else { return Outcome::default() };
+        let Staging { begin, objects, mut touched, .. } = staging;
+        let count = u32::try_from(objects.len()).unwrap_or(u32::MAX);
+        let announced = commit.revision == begin.to && commit.epoch == begin.epoch;
+        if !announced || count != commit.object_count || objects.set_hash() != commit.set_hash {
+            return resync(ResyncReason::SetMismatch);
+        }
+        let full = match begin.mode {
+            Mode::Full(reason) => Some(reason),
+            Mode::Delta | Mode::None => None,
+        };
+        if full.is_some_and(|reason| reason != FullReason::ConfirmedEmpty)
+            && objects.is_empty()
+            && !self.objects.is_empty()
+        {
+            return resync(ResyncReason::SuspiciousEmpty);
+        }
+        if full.is_some() {
+            touched = self.different(&objects);
+        }
+        let changed = touched.iter().map(|key| changed(key, &objects, commit.revision)).collect();
+        self.install(objects, touched, &commit);
+        let before =
+            self.place.replace(Place { epoch: commit.epoch, revision: commit.revision, digest: commit.digest });
+        let mut outcome = Outcome::send(self.ack(nonce));
+        outcome.events.push(Event::Objects {
+            revision: commit.revision,
+            before: before.map(|place| place.revision),
+            full,
+            changed,
+            rejected: self.rejected.values().cloned().collect(),
+        });
+        outcome
+    }
+
+    /// Compiles what is different, and what could not be used before, and puts it in force.
+    fn install(&mut self, objects: Objects, touched: BTreeSet<ObjectKey>, commit: &Commit) {
+        let mut wanted = touched;
+        wanted.extend(std::mem::take(&mut self.rejected).into_keys());
+        let mut readable = Vec::new();
+        for key in wanted {
+            let entry = objects.get(&key).cloned();
+            let entry = entry.unwrap_or(Entry::Gone { key, revision: commit.revision });
+            match decode::object(&entry) {
+                Ok(Some(object)) => readable.push((entry, object)),
+                Ok(None) => {}
+                Err(refusal) => self.reject(&entry, refusal),
+            }
+        }
+        let changes: Vec<Object> = readable.iter().map(|(_, object)| object.clone()).collect();
+        let (set, diagnostics) = compile(&self.set, &changes);
+        for (entry, object) in readable.iter().filter(|(_, object)| !is_in_force(&set, object)) {
+            self.reject(entry, refusal_of(object, &diagnostics));
+        }
+        self.set = set.with_kills(Arc::clone(self.kills.kills()));
+        // A client never serves deltas, so it needs no tombstones.
+        self.objects = if objects.tombstones() > 0 { objects.compact(commit.revision) } else { objects };
+    }
+
+    fn reject(&mut self, entry: &Entry, refusal: Refusal) {
+        let error = ObjectError {
+            key: entry.key().clone(),
+            revision: entry.revision(),
+            code: refusal.code.to_owned(),
+            message: shortened(refusal.message),
+        };
+        self.rejected.insert(entry.key().clone(), error);
+    }
+
+    /// The keys of what differs between the copy in force and another.
+    fn different(&self, other: &Objects) -> BTreeSet<ObjectKey> {
+        let fresh = other.full().filter(|state| self.objects.get(&state.key).and_then(Entry::live) != Some(*state));
+        let gone = self.objects.full().filter(|state| other.get(&state.key).is_none());
+        fresh.chain(gone).map(|state| state.key.clone()).collect()
+    }
+
+    fn ack(&self, nonce: u64) -> ClientMessage {
+        ClientMessage::Ack(Ack {
+            nonce,
+            lane: Lane::Objects,
+            applied: self.place.map_or(0, |place| place.revision.0),
+            set_hash: Some(self.objects.set_hash()),
+            apply_us: 0,
+            rejected: self.rejected.values().take(REJECTED_MAX).cloned().collect(),
+        })
+    }
+}
+
+fn resync(reason: ResyncReason) -> Outcome {
+    Outcome { send: vec![ClientMessage::Resync(reason)], events: vec![Event::Resync(reason)] }
+}
+
+fn changed(key: &ObjectKey, objects: &Objects, revision: Revision) -> Changed {
+    let entry = objects.get(key);
+    Changed {
+        key: key.clone(),
+        revision: entry.map_or(revision, Entry::revision),
+        gone: entry.and_then(Entry::live).is_none(),
+    }
+}
+
+/// True where a set has an object in the very form that was to be compiled.
+fn is_in_force(set: &CompiledSet, object: &Object) -> bool {
+    match object {
+        Object::Flag { id, definition, .. } => {
+            set.get(id).is_some_and(|flag| Arc::ptr_eq(flag.definition(), definition))
+        }
+        Object::FlagGone { id, .. } => set.get(id).is_none(),
+        Object::Segment { name, segment, .. } => {
+            set.segment(name.as_str()).is_some_and(|held| Arc::ptr_eq(held.segment(), segment))
+        }
+        Object::SegmentGone { name, .. } => set.segment(name.as_str()).is_none(),
+    }
+}
+
+fn refusal_of(object: &Object, diagnostics: &[Diagnostic]) -> Refusal {
+    let pointer = match object {
+        Object::Flag { id, .. } | Object::FlagGone { id, .. } => join_pointer("/flags", id.key.as_str()),
+        Object::Segment { name, .. } | Object::SegmentGone { name, .. } => join_pointer("/segments", name.as_str()),
+    };
+    let within = |diagnostic: &&Diagnostic| {
+        let rest = diagnostic.pointer.strip_prefix(&pointer);
+        diagnostic.is_error() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let unsaid = Refusal { code: "compile", message: "the object does not compile".to_owned() };
+    diagnostics.iter().find(within).map_or(unsaid, Refusal::from)
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > MESSAGE_BYTES_MAX {
+        let end = (0..=MESSAGE_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}

@@ -1,0 +1,402 @@
+//! The server's side of one subscription: what a subscriber has, what is on its way, and what to send next.
+//!
+//! Two lanes, each with at most one kill set or transfer that is not yet acknowledged; the kill lane always goes first.
+//! Every decision reads one view, the newest. A subscriber costs a few integers; what it lacks is found when it can
+//! take it. No IO and no clock: `now_ms` is any clock that does not go back. Encoding and sending are `serve`'s work.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::hash::SetHash;
+use super::kills::KillList;
+use super::limits::{LABELS_MAX, NAME_BYTES_MAX, PINGS_MAX, REJECTED_MAX, RESYNCS_MAX, WORD_BYTES_MAX};
+use super::message::{
+    Ack, Bookmark, ClientMessage, Epoch, FullReason, Goodbye, GoodbyeReason, Hello, Lane, Mode, ObjectError, Resume,
+    ResyncReason, ServerBody, ServerMessage,
+};
+use super::transfer::Transfer;
+use super::view::{Standing, View};
+use crate::flag::key::is_invisible;
+use crate::flag::time::{Generation, Revision, Timestamp};
+
+/// One subscriber, from its stream's beginning to its end.
+#[derive(Debug)]
+pub struct ServerSession {
+    environment: Arc<str>,
+    greeted: bool,
+    acks: bool,
+    nonce: u64,
+    pongs: VecDeque<u64>,
+    kills: KillLane,
+    objects: ObjectLane,
+    events: Vec<Event>,
+}
+
+#[derive(Debug, Default)]
+struct KillLane {
+    /// What was sent last.
+    sent: Option<(Epoch, Generation, SetHash)>,
+    /// A set whose parts are being taken: its nonce, the set, the next part.
+    sending: Option<(u64, Epoch, Arc<KillList>, usize)>,
+    flight: Option<Flight>,
+}
+
+#[derive(Debug, Default)]
+struct ObjectLane {
+    /// What the subscriber has; none where everything has to be sent.
+    at: Option<Resume>,
+    /// Why everything has to be sent, where that is known beforehand.
+    why: Option<FullReason>,
+    sending: Option<(u64, Transfer)>,
+    flight: Option<Flight>,
+    /// What the subscriber has when the flight is acknowledged.
+    arriving: Option<Resume>,
+    /// The subscriber refused an emptiness that was not confirmed: nothing is sent before there is something.
+    refused_empty: bool,
+    /// Something was sent on this lane.
+    spoken: bool,
+    /// Full transfers asked for since the last acknowledgement.
+    resyncs: u32,
+}
+
+/// Something sent that is not yet acknowledged.
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    nonce: u64,
+    position: u64,
+    hash: SetHash,
+    since_ms: u64,
+}
+
+/// What the driver should know: for the log, the metrics, the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The subscriber said who it is.
+    Greeted(Box<Hello>),
+    /// It goes on from what it has.
+    Resumed(Resume),
+    /// Everything is sent.
+    Full(FullReason),
+    /// It knows kills that this server never made: records were lost, or a backup was restored.
+    KillsAhead(Generation),
+    /// It applied a kill set or a transfer.
+    Applied {
+        /// On which lane.
+        lane: Lane,
+        /// The generation or the revision.
+        position: u64,
+        /// From receipt to use, in microseconds, as it says.
+        apply_us: u32,
+        /// Its set hash is the server's: it holds exactly what was sent.
+        proven: bool,
+    },
+    /// All objects that it holds and cannot use now; follows an `Applied` on the lane of objects.
+    Rejected(Vec<ObjectError>),
+    /// It acknowledged, and holds something else than it was sent.
+    Differs(Lane),
+    /// It asked for everything.
+    ResyncRequested(ResyncReason),
+    /// It goes, and is not to be counted as missing.
+    Left(String),
+}
+
+impl Event {
+    /// True where a subscriber bears witness that this server's past is not what it was.
+    pub fn betrays_rollback(&self) -> bool {
+        matches!(self, Self::KillsAhead(_) | Self::Full(FullReason::DigestMismatch | FullReason::FutureRevision))
+    }
+}
+
+/// Why a stream cannot go on. The client's mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolFault {
+    /// Something else than Hello came first.
+    #[error("the first message must be Hello")]
+    HelloExpected,
+    /// Hello came again.
+    #[error("Hello comes once, first")]
+    HelloRepeated,
+    /// A field of Hello is missing or too long.
+    #[error("{0}")]
+    HelloField(&'static str),
+    /// A transfer was acknowledged before its end.
+    #[error("a kill set or transfer was acknowledged before its last part was sent")]
+    AckTooEarly,
+    /// It asked for everything again and again.
+    #[error("everything was asked for {RESYNCS_MAX} times without an acknowledgement: reconnect later")]
+    ResyncLoop,
+    /// An acknowledgement or a farewell is longer than its limit.
+    #[error("a message is longer than its limit")]
+    TooLong,
+}
+
+impl ServerSession {
+    /// A stream that has just begun, for an environment of this name.
+    pub fn new(environment: Arc<str>) -> Self {
+        Self {
+            environment,
+            greeted: false,
+            acks: false,
+            nonce: 0,
+            pongs: VecDeque::new(),
+            kills: KillLane::default(),
+            objects: ObjectLane::default(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Takes a message of the subscriber.
+    ///
+    /// # Errors
+    /// The subscriber does not keep to the protocol: end the stream.
+    pub fn on_message(&mut self, message: ClientMessage, view: &View) -> Result<(), ProtocolFault> {
+        match message {
+            ClientMessage::Hello(hello) => return self.greet(*hello, view),
+            // An unknown kind may be anything, so it may come at any time.
+            ClientMessage::Unknown => {}
+            _ if !self.greeted => return Err(ProtocolFault::HelloExpected),
+            ClientMessage::Ack(ack) => return self.acknowledged(ack),
+            ClientMessage::Ping(token) => {
+                if self.pongs.len() == PINGS_MAX {
+                    self.pongs.pop_front();
+                }
+                self.pongs.push_back(token);
+            }
+            ClientMessage::Resync(reason) => return self.resync(reason),
+            ClientMessage::Leave(reason) if reason.len() > NAME_BYTES_MAX => return Err(ProtocolFault::TooLong),
+            ClientMessage::Leave(reason) => self.events.push(Event::Left(reason)),
+        }
+        Ok(())
+    }
+
+    /// The next message to send, if there is one: a kill set before anything else, then answers to pings, then
+    /// objects. Call it again until there is none, whenever the stream can take one more.
+    pub fn next(&mut self, view: &View, now_ms: u64) -> Option<ServerMessage> {
+        if !self.greeted {
+            return None;
+        }
+        if let Some(message) = self.next_kills(view, now_ms) {
+            return Some(message);
+        }
+        if let Some(token) = self.pongs.pop_front() {
+            return Some(ServerMessage::plain(ServerBody::Pong(token)));
+        }
+        self.next_objects(view, now_ms)
+    }
+
+    /// What happened since the last call.
+    pub fn events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// What is not yet acknowledged longest, and since when.
+    pub fn waiting(&self, lane: Lane) -> Option<u64> {
+        let flight = match lane {
+            Lane::Kills => self.kills.flight,
+            Lane::Objects => self.objects.flight,
+        };
+        flight.map(|flight| flight.since_ms)
+    }
+
+    /// A sign of life: what the server serves now.
+    pub fn bookmark(view: &View, now: Timestamp) -> ServerMessage {
+        ServerMessage::plain(ServerBody::Bookmark(Bookmark {
+            revision: view.revision(),
+            kill_generation: view.kill_list().generation(),
+            digest: view.digest(),
+            server_time: now,
+        }))
+    }
+
+    /// The last message of a stream.
+    pub fn goodbye(reason: GoodbyeReason, reconnect_after_ms: u32) -> ServerMessage {
+        ServerMessage::plain(ServerBody::Goodbye(Goodbye { reconnect_after_ms, reason }))
+    }
+
+    fn greet(&mut self, hello: Hello, view: &View) -> Result<(), ProtocolFault> {
+        if self.greeted {
+            return Err(ProtocolFault::HelloRepeated);
+        }
+        check(&hello)?;
+        self.greeted = true;
+        self.acks = hello.acks;
+        let resume = hello.resume;
+        self.events.push(Event::Greeted(Box::new(hello)));
+        self.objects.why = match resume {
+            None => Some(FullReason::Initial),
+            Some(resume) => match view.judge(&resume) {
+                Standing::Known => {
+                    self.objects.at = Some(resume);
+                    self.events.push(Event::Resumed(resume));
+                    None
+                }
+                Standing::Full(reason) => Some(reason),
+            },
+        };
+        let same_store = resume.filter(|resume| resume.epoch == view.epoch());
+        if let Some(ahead) = same_store.filter(|resume| resume.kill_generation > view.kill_list().generation()) {
+            self.events.push(Event::KillsAhead(ahead.kill_generation));
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, ack: Ack) -> Result<(), ProtocolFault> {
+        if ack.rejected.len() > REJECTED_MAX {
+            return Err(ProtocolFault::TooLong);
+        }
+        let sending = match ack.lane {
+            Lane::Kills => self.kills.sending.as_ref().map(|sending| sending.0),
+            Lane::Objects => self.objects.sending.as_ref().map(|sending| sending.0),
+        };
+        if sending == Some(ack.nonce) {
+            return Err(ProtocolFault::AckTooEarly);
+        }
+        let flight = match ack.lane {
+            Lane::Kills => &mut self.kills.flight,
+            Lane::Objects => &mut self.objects.flight,
+        };
+        // What was given up in the meantime (a resync) may still be acknowledged, and no longer matters.
+        let Some(flown) = flight.take_if(|flight| flight.nonce == ack.nonce) else { return Ok(()) };
+        let same = ack.set_hash.is_none_or(|hash| hash == flown.hash);
+        match ack.lane {
+            Lane::Kills if !same || ack.applied < flown.position => self.events.push(Event::Differs(Lane::Kills)),
+            Lane::Objects if !same || ack.applied != flown.position => {
+                self.events.push(Event::Differs(Lane::Objects));
+                return self.start_over(FullReason::Requested);
+            }
+            lane => {
+                let proven = ack.set_hash.is_some();
+                self.events.push(Event::Applied { lane, position: flown.position, apply_us: ack.apply_us, proven });
+            }
+        }
+        if ack.lane == Lane::Objects {
+            self.objects.at = self.objects.arriving.take();
+            self.objects.resyncs = 0;
+            self.events.push(Event::Rejected(ack.rejected));
+        }
+        Ok(())
+    }
+
+    fn resync(&mut self, reason: ResyncReason) -> Result<(), ProtocolFault> {
+        self.events.push(Event::ResyncRequested(reason));
+        self.objects.refused_empty = reason == ResyncReason::SuspiciousEmpty;
+        self.start_over(FullReason::Requested)
+    }
+
+    fn start_over(&mut self, why: FullReason) -> Result<(), ProtocolFault> {
+        let resyncs = self.objects.resyncs + 1;
+        if resyncs > RESYNCS_MAX {
+            return Err(ProtocolFault::ResyncLoop);
+        }
+        let refused_empty = self.objects.refused_empty;
+        self.objects = ObjectLane { why: Some(why), resyncs, refused_empty, ..ObjectLane::default() };
+        Ok(())
+    }
+
+    fn next_kills(&mut self, view: &View, now_ms: u64) -> Option<ServerMessage> {
+        if self.kills.sending.is_none() {
+            let list = view.kill_list();
+            let newest = (view.epoch(), list.generation(), list.set_hash());
+            if self.kills.flight.is_some() || self.kills.sent == Some(newest) {
+                return None;
+            }
+            self.kills.sent = Some(newest);
+            self.nonce += 1;
+            self.kills.sending = Some((self.nonce, view.epoch(), Arc::clone(list), 0));
+        }
+        let (nonce, epoch, list, part) = self.kills.sending.as_mut()?;
+        let nonce = *nonce;
+        let body = list.part(*part, *epoch, &self.environment)?;
+        *part += 1;
+        if *part == list.parts() {
+            let position = list.generation().0;
+            let flight = Flight { nonce, position, hash: list.set_hash(), since_ms: now_ms };
+            self.kills.flight = self.acks.then_some(flight);
+            self.kills.sending = None;
+        }
+        Some(ServerMessage { nonce, body: ServerBody::Kills(body) })
+    }
+
+    fn next_objects(&mut self, view: &View, now_ms: u64) -> Option<ServerMessage> {
+        if self.objects.sending.is_none() {
+            let transfer = self.due(view)?;
+            self.nonce += 1;
+            self.objects.sending = Some((self.nonce, transfer));
+        }
+        let (nonce, transfer) = self.objects.sending.as_mut()?;
+        let nonce = *nonce;
+        let body = transfer.next()?;
+        if transfer.is_done() {
+            let commit = transfer.commit();
+            let arriving = Resume {
+                epoch: commit.epoch,
+                revision: commit.revision,
+                digest: commit.digest,
+                kill_generation: Generation::ZERO,
+            };
+            self.objects.sending = None;
+            if self.acks {
+                let position = commit.revision.0;
+                self.objects.flight = Some(Flight { nonce, position, hash: commit.set_hash, since_ms: now_ms });
+                self.objects.arriving = Some(arriving);
+            } else {
+                self.objects.at = Some(arriving);
+            }
+        }
+        Some(ServerMessage { nonce, body })
+    }
+
+    /// The transfer that is due, if one is and the window is free.
+    fn due(&mut self, view: &View) -> Option<Transfer> {
+        if self.objects.flight.is_some() {
+            return None;
+        }
+        let Some(at) = self.objects.at else {
+            let why = self.objects.why.unwrap_or(FullReason::Requested);
+            return self.full(why, view);
+        };
+        let spoken = std::mem::replace(&mut self.objects.spoken, true);
+        match view.judge(&at) {
+            // The digest of a revision that was sent on this stream need not be remembered to be believed.
+            Standing::Full(FullReason::Compacted) if spoken && at.revision >= view.objects().compacted() => {
+                Some(Transfer::new(Mode::Delta, at.revision, view))
+            }
+            Standing::Full(reason) => self.full(reason, view),
+            Standing::Known if at.revision < view.revision() => Some(Transfer::new(Mode::Delta, at.revision, view)),
+            // A subscriber that comes back and lacks nothing is told so, once.
+            Standing::Known if !spoken => Some(Transfer::new(Mode::None, at.revision, view)),
+            Standing::Known => None,
+        }
+    }
+
+    fn full(&mut self, reason: FullReason, view: &View) -> Option<Transfer> {
+        let empty = view.objects().is_empty();
+        let confirmed = empty && view.objects().ever_deleted();
+        if empty && !confirmed && self.objects.refused_empty {
+            return None;
+        }
+        self.objects.refused_empty = false;
+        self.objects.spoken = true;
+        self.events.push(Event::Full(reason));
+        let reason = if confirmed { FullReason::ConfirmedEmpty } else { reason };
+        Some(Transfer::new(Mode::Full(reason), Revision::ZERO, view))
+    }
+}
+
+/// Checks what stands in Hello against its limits.
+fn check(hello: &Hello) -> Result<(), ProtocolFault> {
+    let word =
+        |text: &str| text.len() <= WORD_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    let id = !hello.instance_id.is_empty() && hello.instance_id.bytes().all(|byte| byte.is_ascii_graphic());
+    let labels = hello.labels.iter().all(|(key, value)| key.len() <= WORD_BYTES_MAX && value.len() <= WORD_BYTES_MAX);
+    let fault = match () {
+        () if !id || hello.instance_id.len() > WORD_BYTES_MAX => "instance_id: 1 to 64 characters of visible ASCII",
+        () if hello.name.len() > NAME_BYTES_MAX || hello.name.chars().any(is_invisible) => {
+            "name: at most 256 bytes, no invisible characters"
+        }
+        () if !word(&hello.sdk) || !word(&hello.sdk_version) => "sdk, sdk_version: at most 64 characters of ASCII",
+        () if hello.labels.len() > LABELS_MAX || !labels => "labels: at most 8, keys and values of at most 64 bytes",
+        () => return Ok(()),
+    };
+    Err(ProtocolFault::HelloField(fault))
+}
