@@ -1,0 +1,115 @@
+//! The hub: the current snapshot of each environment, swapped whole, and the wake-up of those who follow it.
+//!
+//! There is one way to publish, [`Hub::publish`], for boot, change and kill alike. Writers take turns; readers never
+//! wait. Kills only ever grow by merging, so a publish that was prepared before a kill cannot undo it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::Snapshot;
+use crate::access::token::Tokens;
+use crate::flag::key::EnvironmentName;
+
+/// One environment's place in the hub.
+#[derive(Debug)]
+struct Slot {
+    current: ArcSwap<Snapshot>,
+    followers: watch::Sender<Arc<Snapshot>>,
+}
+
+/// The current snapshots and tokens of this node.
+#[derive(Debug)]
+pub struct Hub {
+    slots: ArcSwap<HashMap<EnvironmentName, Arc<Slot>>>,
+    tokens: ArcSwap<Tokens>,
+    token_followers: watch::Sender<Arc<Tokens>>,
+    turn: Mutex<()>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        let tokens = Arc::new(Tokens::default());
+        Self {
+            slots: ArcSwap::default(),
+            token_followers: watch::Sender::new(Arc::clone(&tokens)),
+            tokens: ArcSwap::new(tokens),
+            turn: Mutex::new(()),
+        }
+    }
+}
+
+impl Hub {
+    /// What an environment serves now; none where there is no such environment.
+    pub fn current(&self, environment: &EnvironmentName) -> Option<Arc<Snapshot>> {
+        self.slots.load().get(environment).map(|slot| slot.current.load_full())
+    }
+
+    /// Follows an environment: the receiver holds the newest snapshot and wakes when it is replaced. It ends when the
+    /// environment goes.
+    pub fn subscribe(&self, environment: &EnvironmentName) -> Option<watch::Receiver<Arc<Snapshot>>> {
+        self.slots.load().get(environment).map(|slot| slot.followers.subscribe())
+    }
+
+    /// All current snapshots, in no particular order.
+    pub fn snapshots(&self) -> Vec<Arc<Snapshot>> {
+        self.slots.load().values().map(|slot| slot.current.load_full()).collect()
+    }
+
+    /// Replaces an environment's snapshot with what `make` builds from the present one (none at first). Publishers
+    /// take turns, so `make` sees what its forerunner published; it must not block.
+    ///
+    /// The kills of the present snapshot are merged into the new one, whatever `make` did.
+    pub fn publish(
+        &self,
+        environment: &EnvironmentName,
+        make: impl FnOnce(Option<&Snapshot>) -> Snapshot,
+    ) -> Arc<Snapshot> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = self.slots.load().get(environment).cloned();
+        let before = slot.as_ref().map(|slot| slot.current.load_full());
+        let mut after = make(before.as_deref());
+        if let Some(before) = &before {
+            let at = after.published_at;
+            if !Arc::ptr_eq(before.kills(), after.kills()) {
+                after = after.with_kills(before.kills(), at);
+            }
+        }
+        let after = Arc::new(after);
+        match slot {
+            Some(slot) => {
+                slot.current.store(Arc::clone(&after));
+                slot.followers.send_replace(Arc::clone(&after));
+            }
+            None => self.open(environment, &after),
+        }
+        after
+    }
+
+    /// The tokens in force.
+    pub fn tokens(&self) -> Arc<Tokens> {
+        self.tokens.load_full()
+    }
+
+    /// Follows the tokens, so that a stream can end when its token is revoked.
+    pub fn follow_tokens(&self) -> watch::Receiver<Arc<Tokens>> {
+        self.token_followers.subscribe()
+    }
+
+    /// Replaces the tokens in force.
+    pub fn publish_tokens(&self, tokens: Tokens) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = Arc::new(tokens);
+        self.tokens.store(Arc::clone(&tokens));
+        self.token_followers.send_replace(tokens);
+    }
+
+    fn open(&self, environment: &EnvironmentName, first: &Arc<Snapshot>) {
+        let slot = Slot { current: ArcSwap::new(Arc::clone(first)), followers: watch::Sender::new(Arc::clone(first)) };
+        let mut slots = HashMap::clone(&self.slots.load());
+        slots.insert(environment.clone(), Arc::new(slot));
+        self.slots.store(Arc::new(slots));
+    }
+}

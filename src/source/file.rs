@@ -1,0 +1,185 @@
+//! A watched flag file: read it, tell the one writer, again whenever its text changes.
+//!
+//! The file is polled by content, since editors, configuration management and container mounts replace files in ways
+//! that notifications miss. A new text must stand still for one poll before it is taken, so that a file cut in the
+//! middle of a save is not. Whatever is wrong with it, the last good state serves on and the log says why.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::control::Control;
+use crate::control::command::{Call, Command, Outcome, TakeFile, digest};
+use crate::control::refusal::Refusal;
+use crate::flag::diagnostic::Diagnostic;
+use crate::flag::key::EnvironmentName;
+use crate::flag::limits::FILE_BYTES_MAX;
+use crate::flag::parse::{Format, parse_document};
+
+/// A file to watch.
+#[derive(Debug, Clone)]
+pub struct FileSource {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Where its flags belong unless it names an environment itself.
+    pub environment: EnvironmentName,
+    /// Whether it may delete more than a fifth of the flags that came from it.
+    pub allow_deletes: bool,
+    /// How long between two looks.
+    pub every: Duration,
+}
+
+/// Why a file was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceFault {
+    /// It cannot be read.
+    #[error("cannot read {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// It is larger than the limit.
+    #[error(
+        "{path} has {bytes} bytes, at most {FILE_BYTES_MAX} are allowed; split it or use the import endpoint in parts"
+    )]
+    TooLarge {
+        /// The file.
+        path: String,
+        /// How many bytes it has.
+        bytes: u64,
+    },
+    /// The document itself cannot be read, or none of it.
+    #[error("{} cannot be used; the last good state serves on: {}", .path, .diagnostics.first().map(ToString::to_string).unwrap_or_default())]
+    Document {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// The writer refused it.
+    #[error("{path} was refused; the last good state serves on: {refusal}")]
+    Refused {
+        /// The file.
+        path: String,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+impl FileSource {
+    /// Reads the file and has it taken in once.
+    ///
+    /// # Errors
+    /// Why it was not taken; nothing changed then.
+    pub async fn import(&self, control: &Control) -> Result<Outcome, SourceFault> {
+        let text = self.read().await?;
+        self.take(control, &text).await
+    }
+
+    /// Watches the file until told to stop. What was taken before is given, so that it is not taken again.
+    pub async fn watch(self, control: Control, stop: CancellationToken) {
+        let mut taken = self.read().await.ok().map(|text| digest(&text));
+        let mut seen = taken;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(self.every) => {}
+            }
+            let text = match self.read().await {
+                Ok(text) => text,
+                Err(fault) => {
+                    // A file that is away for a moment is being replaced; say it once.
+                    if seen.take().is_some() {
+                        tracing::warn!(%fault, "the flag file cannot be read; the last good state serves on");
+                    }
+                    continue;
+                }
+            };
+            let found = Some(digest(&text));
+            let settled = found == seen;
+            seen = found;
+            if settled && found != taken {
+                taken = found;
+                self.report(self.take(&control, &text).await);
+            }
+        }
+    }
+
+    /// Says in the log what came of taking the file.
+    pub fn report(&self, result: Result<Outcome, SourceFault>) {
+        let file = self.path.display();
+        match result {
+            Ok(outcome) => {
+                let changed = outcome.objects.len();
+                tracing::info!(%file, changed, revision = outcome.revision.map(|r| r.0), "flag file taken");
+                for note in &outcome.notes {
+                    tracing::warn!(%file, "{note}");
+                }
+            }
+            Err(fault) => {
+                if let SourceFault::Document { diagnostics, .. }
+                | SourceFault::Refused { refusal: Refusal::Invalid(diagnostics), .. } = &fault
+                {
+                    for diagnostic in diagnostics {
+                        tracing::warn!(%file, "{diagnostic}");
+                    }
+                }
+                tracing::error!(%fault, "flag file not taken");
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Vec<u8>, SourceFault> {
+        let path = || self.path.display().to_string();
+        let unreadable = |error| SourceFault::Unreadable { path: path(), error };
+        let about = tokio::fs::metadata(&self.path).await.map_err(unreadable)?;
+        if !about.is_file() {
+            let error = std::io::Error::other("it is not a regular file");
+            return Err(SourceFault::Unreadable { path: path(), error });
+        }
+        if about.len() > FILE_BYTES_MAX as u64 {
+            return Err(SourceFault::TooLarge { path: path(), bytes: about.len() });
+        }
+        tokio::fs::read(&self.path).await.map_err(unreadable)
+    }
+
+    async fn take(&self, control: &Control, text: &[u8]) -> Result<Outcome, SourceFault> {
+        let name = self.path.display().to_string();
+        let parsed =
+            parse_document(text, Format::of_path(&self.path).unwrap_or_else(|| Format::of_text(text)), Some(&name));
+        if parsed.unreadable {
+            return Err(SourceFault::Document { path: name, diagnostics: parsed.diagnostics });
+        }
+        let take = TakeFile {
+            environment: self.environment.clone(),
+            source: identity(&self.path),
+            digest: digest(text),
+            file: parsed.file,
+            bad: parsed.bad_flags,
+            bad_keys: parsed.bad_keys,
+            bad_segments: parsed.bad_segments,
+            allow_deletes: self.allow_deletes,
+        };
+        let call = Call::of_file(&name);
+        let mut outcome = control.submit(Command::TakeFile(take), call).await.map_err(|refusal| {
+            let refusal = match refusal {
+                Refusal::Invalid(found) => {
+                    Refusal::Invalid(found.into_iter().map(|d| parsed.positions.locate(d)).collect())
+                }
+                other => other,
+            };
+            SourceFault::Refused { path: name, refusal }
+        })?;
+        outcome.notes.extend(parsed.diagnostics.iter().map(ToString::to_string));
+        Ok(outcome)
+    }
+}
+
+/// What the journal remembers a file by: its name without the folder it happens to stand in, so that a checkout in
+/// another place is the same file.
+fn identity(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}

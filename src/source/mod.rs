@@ -1,0 +1,3 @@
+//! Facts **arriving**: flag files.
+
+pub mod file;
