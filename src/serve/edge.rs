@@ -1,0 +1,185 @@
+//! Both planes of a server, put together: which routers stand behind which port, with which limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::ConnectionLimits;
+use super::grpc::{self, Grpc, Health, StreamLimits};
+use super::http::admin::{self, Admin};
+use super::http::body::BodyLimits;
+use super::http::caller::{Gate, admin_gate};
+use super::http::ofrep::{self, Ofrep};
+use super::http::problem;
+use super::http::request_id::{RequestIds, number_requests};
+use super::listen::{DrainReport, ListenMetrics, ListenOptions, Listener};
+use super::metrics::Metrics;
+use crate::control::{Control, Random, draw};
+use crate::flag::key::EnvironmentName;
+use crate::snapshot::subscribers::Subscribers;
+
+/// What the edge is told by the settings.
+#[derive(Debug, Clone)]
+pub struct EdgeSettings {
+    /// The environment of data-plane callers whose token does not decide it.
+    pub default_environment: EnvironmentName,
+    /// What `/metrics` asks for, where it asks for something.
+    pub metrics_token: Option<String>,
+    /// Connections of the data plane.
+    pub data_connections_max: u32,
+    /// Connections of the admin plane.
+    pub admin_connections_max: u32,
+    /// What each connection may take.
+    pub connection: ConnectionLimits,
+    /// What each request's body may take.
+    pub bodies: BodyLimits,
+    /// How streams are kept.
+    pub streams: StreamLimits,
+    /// How long the drain lets requests and streams finish.
+    pub drain_deadline: Duration,
+}
+
+/// The two bound ports.
+#[derive(Debug)]
+pub struct Planes {
+    /// Answers and subscriptions.
+    pub data: Listener,
+    /// Administration.
+    pub admin: Listener,
+}
+
+/// The two routers and how they are served.
+#[derive(Debug)]
+pub struct Edge {
+    data: (Router, ListenOptions),
+    admin: (Router, ListenOptions),
+    health: Health,
+}
+
+/// What became of the connections when the server stopped.
+#[derive(Debug, Clone, Copy)]
+pub struct Drained {
+    /// Of the data plane.
+    pub data: DrainReport,
+    /// Of the admin plane.
+    pub admin: DrainReport,
+}
+
+impl Edge {
+    /// Puts the routers together. `draining` is cancelled when the server begins to stop.
+    pub fn new(
+        settings: &EdgeSettings,
+        control: Control,
+        random: Random,
+        stopping: (CancellationToken, TaskTracker),
+    ) -> Self {
+        let (draining, tasks) = stopping;
+        let ids = RequestIds::new(u32::from_be_bytes(draw(random)));
+        let gate = Gate { hub: Arc::clone(control.hub()), clock: control.clock().clone() };
+        let subscribers = Arc::new(Subscribers::default());
+        let (data_metrics, admin_metrics) = (ListenMetrics::default(), ListenMetrics::default());
+        let metrics = Metrics::new(&data_metrics, &admin_metrics, Arc::clone(&subscribers));
+        let options = |name, connections_max, metrics| ListenOptions {
+            name,
+            connections_max,
+            drain_time: settings.drain_deadline,
+            limits: settings.connection,
+            metrics,
+        };
+        let grpc = Grpc {
+            gate: gate.clone(),
+            default_environment: settings.default_environment.clone(),
+            subscribers,
+            limits: settings.streams.clone(),
+            draining: draining.clone(),
+            tasks,
+            evaluations: metrics.evaluations("grpc"),
+        };
+        let (data, health) = data_plane(settings, &gate, &metrics, grpc);
+        let admin = admin_plane(settings, control, random, gate, metrics, draining);
+        let number = from_fn_with_state(ids, number_requests);
+        Self {
+            data: (data.layer(number.clone()), options("data", settings.data_connections_max, data_metrics)),
+            admin: (admin.layer(number), options("admin", settings.admin_connections_max, admin_metrics)),
+            health,
+        }
+    }
+
+    /// Serves both planes until `stop`, then drains them. The admin plane drains last, so that a kill gets through as
+    /// long as anybody is connected.
+    pub async fn serve(self, planes: Planes, tasks: TaskTracker, stop: CancellationToken) -> Drained {
+        let admin_stop = CancellationToken::new();
+        let draining = stop.clone();
+        let (router, options) = self.admin;
+        let admin = planes.admin.serve(router, options, tasks.clone(), admin_stop.clone());
+        let (router, options) = self.data;
+        let data = async {
+            let report = planes.data.serve(router, options, tasks.clone(), stop).await;
+            admin_stop.cancel();
+            report
+        };
+        let health = async {
+            self.health.set(true).await;
+            draining.cancelled().await;
+            self.health.set(false).await;
+        };
+        let (data, admin, ()) = tokio::join!(data, admin, health);
+        Drained { data, admin }
+    }
+}
+
+fn data_plane(settings: &EdgeSettings, gate: &Gate, metrics: &Metrics, grpc: Grpc) -> (Router, Health) {
+    let ofrep = Ofrep {
+        gate: gate.clone(),
+        default_environment: settings.default_environment.clone(),
+        body: settings.bodies.evaluate,
+        single: metrics.evaluations("ofrep"),
+        bulk: metrics.evaluations("ofrep_bulk"),
+    };
+    let (services, health) = grpc::routes(grpc);
+    (ofrep::routes(ofrep).merge(services).fallback(problem::not_found), health)
+}
+
+fn admin_plane(
+    settings: &EdgeSettings,
+    control: Control,
+    random: Random,
+    gate: Gate,
+    metrics: Metrics,
+    draining: CancellationToken,
+) -> Router {
+    let (routes, document) = admin::routes();
+    let state = Admin {
+        control,
+        random,
+        metrics,
+        metrics_token: settings.metrics_token.as_deref().map(Arc::from),
+        draining,
+        openapi: document.into(),
+        bodies: settings.bodies,
+    };
+    routes
+        .method_not_allowed_fallback(problem::not_found)
+        .route_layer(from_fn_with_state(gate, admin_gate))
+        .layer(from_fn(hardened))
+        .fallback(problem::not_found)
+        .with_state(state)
+}
+
+/// Headers for whoever opens the admin API in a browser.
+async fn hardened(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    use http::HeaderValue;
+    use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    response
+}

@@ -1,0 +1,40 @@
+//! From a problem to a gRPC status: the one place where that is decided.
+
+use http::StatusCode;
+use tonic::{Code, Status};
+
+use crate::serve::http::problem::Problem;
+use crate::sync::server::ProtocolFault;
+
+impl From<Problem> for Status {
+    fn from(problem: Problem) -> Self {
+        let code = match problem.status() {
+            StatusCode::BAD_REQUEST
+            | StatusCode::UNPROCESSABLE_ENTITY
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::PAYLOAD_TOO_LARGE => Code::InvalidArgument,
+            StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+            StatusCode::FORBIDDEN => Code::PermissionDenied,
+            StatusCode::NOT_FOUND => Code::NotFound,
+            StatusCode::CONFLICT => Code::Aborted,
+            StatusCode::PRECONDITION_FAILED | StatusCode::PRECONDITION_REQUIRED => Code::FailedPrecondition,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::INSUFFICIENT_STORAGE => Code::ResourceExhausted,
+            StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
+            _ => Code::Internal,
+        };
+        Self::new(code, problem.detail().into_owned())
+    }
+}
+
+/// The stable identifier of a protocol fault.
+pub fn code(fault: ProtocolFault) -> &'static str {
+    match fault {
+        ProtocolFault::HelloExpected => "hello-expected",
+        ProtocolFault::HelloRepeated => "hello-repeated",
+        ProtocolFault::HelloField(_) => "hello-field",
+        ProtocolFault::AckTooEarly => "ack-too-early",
+        ProtocolFault::ResyncLoop => "resync-loop",
+        ProtocolFault::TooLong => "too-long",
+    }
+}

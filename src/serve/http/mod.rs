@@ -1,0 +1,12 @@
+//! HTTP: problems, bodies, callers, OFREP. The accept loop is beside this folder.
+
+#[allow(unused_qualifications, reason = "utoipa's macros write paths out")]
+pub mod admin;
+pub mod body;
+pub mod caller;
+#[cfg(test)]
+mod fixture;
+pub mod ofrep;
+pub mod ofrep_json;
+pub mod problem;
+pub mod request_id;

@@ -1,0 +1,113 @@
+//! What the server counts: a fixed list of series, so that no flag, token or user can make it grow.
+//!
+//! Gauges of the present state are read when somebody asks; nothing on the evaluation path takes a lock here.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::control::Control;
+use crate::serve::listen::ListenMetrics;
+use crate::snapshot::subscribers::Subscribers;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Environment {
+    environment: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Surface {
+    surface: &'static str,
+}
+
+/// The server's metrics. Clones count together.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    evaluations: Family<Surface, Counter>,
+    flags: Family<Environment, Gauge>,
+    killed: Family<Environment, Gauge>,
+    revision: Family<Environment, Gauge>,
+    generation: Family<Environment, Gauge>,
+    journal: Gauge,
+    unjournaled: Gauge,
+    subscribers: Gauge,
+    followed: Arc<Subscribers>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    /// Registers everything that is counted.
+    pub fn new(data: &ListenMetrics, admin: &ListenMetrics, followed: Arc<Subscribers>) -> Self {
+        let mut registry = Registry::with_prefix("rampart");
+        for (name, listener) in [("data", data), ("admin", admin)] {
+            let plane = registry.sub_registry_with_label(("plane".into(), name.into()));
+            plane.register("connections_accepted", "Connections taken", listener.accepted.clone());
+            plane.register("connections_refused", "Connections above the cap", listener.refused.clone());
+            plane.register("accept_failures", "Failures of accept", listener.failed.clone());
+            plane.register("connections_open", "Connections open now", listener.open.clone());
+        }
+        let metrics = Self {
+            evaluations: Family::default(),
+            flags: Family::default(),
+            killed: Family::default(),
+            revision: Family::default(),
+            generation: Family::default(),
+            journal: Gauge::default(),
+            unjournaled: Gauge::default(),
+            subscribers: Gauge::default(),
+            followed,
+            registry: Arc::default(),
+        };
+        registry.register("evaluations", "Flags evaluated, by surface", metrics.evaluations.clone());
+        registry.register("flags", "Flags served", metrics.flags.clone());
+        registry.register("flags_killed", "Flags killed now", metrics.killed.clone());
+        registry.register("served_revision", "Newest journal revision that is served", metrics.revision.clone());
+        registry.register("kill_generation", "Newest generation of the kill lane", metrics.generation.clone());
+        registry.register("journal_revision", "Newest durable journal revision", metrics.journal.clone());
+        registry.register(
+            "kills_unjournaled",
+            "Kills in force that the journal does not hold yet",
+            metrics.unjournaled.clone(),
+        );
+        registry.register("subscribers", "Connected subscribers", metrics.subscribers.clone());
+        Self { registry: Arc::new(registry), ..metrics }
+    }
+
+    /// The counter of one surface (`ofrep`, `ofrep_bulk`, `grpc`); to be kept by the surface.
+    pub fn evaluations(&self, surface: &'static str) -> Counter {
+        self.evaluations.get_or_create(&Surface { surface }).clone()
+    }
+
+    /// Everything as OpenMetrics text.
+    ///
+    /// # Errors
+    /// Never in practice: writing into a string does not fail.
+    pub fn render(&self, control: &Control) -> Result<String, fmt::Error> {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let count = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        for snapshot in control.hub().snapshots() {
+            let label = Environment { environment: snapshot.environment.to_string() };
+            self.flags.get_or_create(&label).set(count(snapshot.set.len()));
+            self.killed.get_or_create(&label).set(count(snapshot.kills().len()));
+            self.revision.get_or_create(&label).set(number(snapshot.revision.0));
+            self.generation.get_or_create(&label).set(number(snapshot.kills().generation().0));
+        }
+        self.journal.set(number(control.journal().head().revision.0));
+        self.unjournaled.set(count(control.unjournaled_kills()));
+        self.subscribers.set(count(self.followed.len()));
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

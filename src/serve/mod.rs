@@ -1,0 +1,10 @@
+//! The **wire**: OFREP and the admin API over HTTP, native gRPC. Wire types stop here.
+
+pub mod activity;
+pub mod connection;
+pub mod edge;
+pub mod grpc;
+pub mod http;
+pub mod listen;
+pub mod metrics;
+pub mod socket;
