@@ -1,0 +1,215 @@
+//! The **wiring**: settings, telemetry, tasks, shutdown.
+//!
+//! [`run`] is the biography of the process. Nothing imports this but the command line.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::policy::DataPlaneAuth;
+use crate::control::boot::{Boot, Booted};
+use crate::control::clock::Clock;
+use crate::control::command::{Call, Command};
+use crate::control::{Control, draw};
+use crate::journal::Journal;
+use crate::journal::memory::MemoryJournal;
+use crate::journal::pending::Pending;
+use crate::journal::sqlite::{Options, SqliteJournal};
+use crate::serve::connection::ConnectionLimits;
+use crate::serve::edge::{Edge, EdgeSettings, Planes};
+use crate::serve::grpc::StreamLimits;
+use crate::serve::http::body::{BodyLimit, BodyLimits};
+use crate::serve::listen::Listener;
+use crate::source::file::FileSource;
+use crate::world::digest::Epoch;
+use crate::world::record::Actor;
+
+use self::settings::{JournalKind, Settings};
+use self::tasks::Tasks;
+
+pub mod first_start;
+pub mod settings;
+pub mod tasks;
+pub mod telemetry;
+
+/// Where a server came to listen.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound {
+    /// The data plane.
+    pub data: SocketAddr,
+    /// The admin plane.
+    pub admin: SocketAddr,
+}
+
+/// How to start.
+#[derive(Debug)]
+pub struct Start {
+    /// The settings.
+    pub settings: Settings,
+    /// Go on although acknowledged records are missing from the journal.
+    pub accept_cut_tail: bool,
+}
+
+/// Serves until `stop` is cancelled or a part fails; `ready` is told where, once everything answers.
+///
+/// # Errors
+/// Why it could not start, or which part failed.
+pub async fn run(start: Start, stop: CancellationToken, ready: impl FnOnce(&Bound)) -> anyhow::Result<()> {
+    let Start { settings, accept_cut_tail } = start;
+    let data = Listener::bind(settings.listen, settings.limits.backlog)
+        .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
+    let admin = Listener::bind(settings.admin_listen, settings.limits.backlog)
+        .with_context(|| format!("cannot listen on {} (--admin-listen)", settings.admin_listen))?;
+    let bound = Bound { data: data.local_addr()?, admin: admin.local_addr()? };
+    warn_of_exposure(&settings, &bound);
+
+    let tasks = Tasks::new(stop.clone());
+    // The writer outlives the listeners: what was taken is recorded before the process ends.
+    let last = CancellationToken::new();
+    let clock = Clock::system();
+    let control = boot(&settings, accept_cut_tail, &clock, &tasks, &last).await?;
+
+    default_environment(&settings, &control).await?;
+    first_start::admin_token(&settings.data_dir, &control, random, matches!(settings.journal, JournalKind::Memory))
+        .await?;
+    if let Some(path) = &settings.flags {
+        import_and_watch(&settings, path, &control, &tasks, &stop).await;
+    }
+
+    let edge = Edge::new(&edge_settings(&settings), control, random, (stop.clone(), tasks.tracker().clone()));
+    let planes = Planes { data, admin };
+    let serving = edge.serve(planes, tasks.tracker().clone(), stop.clone());
+    ready(&bound);
+    let report = serving.await;
+    tracing::info!(?report, "listeners drained");
+
+    last.cancel();
+    let unfinished = tasks.close_and_wait(settings.drain_deadline).await;
+    match tasks.failed().into_iter().next() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(unfinished?),
+    }
+}
+
+async fn boot(
+    settings: &Settings,
+    accept_cut_tail: bool,
+    clock: &Clock,
+    tasks: &Tasks,
+    last: &CancellationToken,
+) -> anyhow::Result<Control> {
+    let now = clock.now();
+    let (dir, kind) = (settings.data_dir.clone(), settings.journal);
+    let (clock, patience) = (clock.clone(), settings.kill_journal_wait);
+    let booted = tokio::task::spawn_blocking(move || -> anyhow::Result<Booted> {
+        let (journal, pending): (Arc<dyn Journal>, Option<Pending>) = match kind {
+            JournalKind::Sqlite => {
+                let journal = SqliteJournal::open(&dir, &Options { now, accept_cut_tail })?;
+                (Arc::new(journal), Some(Pending::open(&dir)?))
+            }
+            JournalKind::Memory => (Arc::new(MemoryJournal::new(Epoch(draw(random)))), None),
+        };
+        Ok(Boot { journal, pending, clock, random, patience }.run()?)
+    });
+    let Booted { control, writer, jobs } = booted.await.context("the boot failed")??;
+    let last = last.clone();
+    tasks.spawn("writer", async move {
+        writer.run(jobs, last).await;
+        Ok::<(), Infallible>(())
+    });
+    Ok(control)
+}
+
+/// The environment that data-plane callers without a token see exists from the first start on.
+async fn default_environment(settings: &Settings, control: &Control) -> anyhow::Result<()> {
+    let environment = settings.default_environment.clone();
+    if control.hub().current(&environment).is_some() {
+        return Ok(());
+    }
+    let production = environment.as_str() == "production";
+    let data_plane_auth = settings.data_plane_auth;
+    let call = Call { actor: Actor::system("first-start"), reason: None, idempotency: None };
+    control.submit(Command::PutEnvironment { environment, production, data_plane_auth }, call).await?;
+    Ok(())
+}
+
+async fn import_and_watch(
+    settings: &Settings,
+    path: &Path,
+    control: &Control,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) {
+    let source = FileSource {
+        path: path.to_owned(),
+        environment: settings.default_environment.clone(),
+        allow_deletes: settings.allow_deletes,
+        every: settings.flags_poll,
+    };
+    let taken = source.import(control).await;
+    source.report(taken);
+    let (control, stop) = (control.clone(), stop.clone());
+    tasks.spawn("flag file", async move {
+        source.watch(control, stop).await;
+        Ok::<(), Infallible>(())
+    });
+}
+
+fn warn_of_exposure(settings: &Settings, bound: &Bound) {
+    if settings.data_plane_auth == DataPlaneAuth::Optional && !bound.data.ip().is_loopback() {
+        tracing::warn!(
+            listen = %bound.data,
+            "everybody who reaches the data plane may evaluate; PUT /v1/environments/ENV with dataPlaneAuth \"required\" asks for tokens"
+        );
+    }
+}
+
+fn edge_settings(settings: &Settings) -> EdgeSettings {
+    let limits = &settings.limits;
+    let body = |bytes| BodyLimit { bytes, time: limits.body_read_timeout };
+    EdgeSettings {
+        default_environment: settings.default_environment.clone(),
+        metrics_token: settings.metrics_token.as_ref().map(|secret| secret.expose().to_owned()),
+        data_connections_max: u32::try_from(limits.max_connections_data).unwrap_or(u32::MAX),
+        admin_connections_max: u32::try_from(limits.max_connections_admin).unwrap_or(u32::MAX),
+        connection: ConnectionLimits {
+            head_timeout: limits.header_read_timeout,
+            idle_timeout: limits.idle_timeout,
+            ping_interval: settings.streams.keepalive_interval,
+            ping_timeout: settings.streams.keepalive_timeout,
+            http2_streams: limits.http2_max_concurrent_streams,
+            ..ConnectionLimits::default()
+        },
+        bodies: BodyLimits {
+            evaluate: body(limits.evaluate_body_bytes),
+            admin: body(limits.admin_body_bytes),
+            // Sixteen times as large as the largest admin body, so it may take longer, too.
+            import: BodyLimit { bytes: limits.import_body_bytes, time: limits.body_read_timeout * 6 },
+        },
+        streams: StreamLimits {
+            bookmark: settings.streams.bookmark_interval,
+            hello: limits.body_read_timeout,
+            stall: connection_stall(),
+            kill_ack: settings.streams.kill_ack_deadline,
+            change_ack: settings.streams.change_ack_deadline,
+            drain_window: settings.drain_window,
+        },
+        drain_deadline: settings.drain_deadline,
+    }
+}
+
+/// How long a peer may take nothing: the same for a stream as for the socket under it.
+fn connection_stall() -> Duration {
+    ConnectionLimits::default().stall_timeout
+}
+
+/// Random bytes from the operating system.
+fn random(bytes: &mut [u8]) {
+    // Without randomness there are no secrets: nothing sensible can go on.
+    getrandom::fill(bytes).expect("the operating system gives random bytes");
+}

@@ -1,0 +1,199 @@
+//! The table of settings: every name, kind, default and sentence, once.
+//!
+//! A setting has one name; its TOML key, variable and option follow from it. The kinds say what a value looks like and
+//! in which range it makes sense, so that a value that would hurt is refused at the start and not found at night.
+
+use std::time::Duration;
+
+use crate::flag::limits::FILE_BYTES_MAX;
+
+use super::fault::SettingFault;
+
+/// One setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// The TOML key, with the table it stands in: `limits.backlog`.
+    pub name: &'static str,
+    /// What a value looks like.
+    pub kind: Kind,
+    /// The default as one would write it; none: not set.
+    pub default: Option<&'static str>,
+    /// What it does, in one sentence without a full stop.
+    pub doc: &'static str,
+}
+
+/// What a value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A path of the file system.
+    Path,
+    /// An IP address and a port.
+    Address,
+    /// The name of an environment.
+    Environment,
+    /// `true` or `false`.
+    Switch,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A time, from least to most.
+    Duration(Duration, Duration),
+    /// A size, from least to most bytes.
+    Bytes(u64, u64),
+    /// A number, from least to most.
+    Count(u64, u64),
+    /// Directives of `tracing`.
+    Filter,
+    /// A text that is never shown.
+    Secret,
+}
+
+const KIB: u64 = 1024;
+const IMPORT_BYTES: u64 = FILE_BYTES_MAX as u64;
+const NOTHING: Duration = Duration::ZERO;
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+/// Clients take a stream that was silent for 45 s for dead; two bookmarks must fit.
+const BOOKMARK_MAX: Duration = Duration::from_secs(20);
+
+const fn setting(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+    Setting { name, kind, default: Some(default), doc }
+}
+
+const fn unset(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
+    Setting { name, kind, default: None, doc }
+}
+
+/// Every setting, in the order in which they are printed; tables of the TOML file stand together at the end.
+pub const TABLE: &[Setting] = &[
+    setting("data_dir", Kind::Path, "rampart-data", "the folder of the journal, the pending kills and the first token"),
+    setting(
+        "journal",
+        Kind::Choice(&["sqlite", "memory"]),
+        "sqlite",
+        "where changes are kept; `memory` forgets them when the process ends",
+    ),
+    unset("flags", Kind::Path, "the flag file to import and watch"),
+    setting(
+        "flags_poll",
+        Kind::Duration(Duration::from_millis(100), HOUR),
+        "1s",
+        "how often the flag file is looked at",
+    ),
+    setting(
+        "allow_deletes",
+        Kind::Switch,
+        "false",
+        "whether a flag file may delete more than a fifth of its flags at once",
+    ),
+    setting("listen", Kind::Address, "127.0.0.1:8013", "the address of the data plane: evaluations and subscriptions"),
+    setting("admin_listen", Kind::Address, "127.0.0.1:8014", "the address of the control plane: admin API and metrics"),
+    setting(
+        "default_environment",
+        Kind::Environment,
+        "production",
+        "the environment of callers whose token names none",
+    ),
+    setting(
+        "data_plane_auth",
+        Kind::Choice(&["optional", "required"]),
+        "optional",
+        "whether new environments answer callers without a token",
+    ),
+    unset("metrics_token", Kind::Secret, "the token that `/metrics` asks for; it is open where this is not set"),
+    setting(
+        "kill_journal_wait",
+        Kind::Duration(NOTHING, Duration::from_secs(25)),
+        "2s",
+        "how long a kill waits for the journal before it is answered `202`; it is in force at once either way",
+    ),
+    setting(
+        "drain_window",
+        Kind::Duration(NOTHING, HOUR),
+        "10s",
+        "over how long streams are told to leave when the server stops",
+    ),
+    setting("drain_deadline", Kind::Duration(NOTHING, HOUR), "25s", "when a stopping server ends what is still open"),
+    setting("log_format", Kind::Choice(&["text", "json"]), "text", "how log lines look"),
+    setting("log_filter", Kind::Filter, "info", "what is logged: levels, or directives such as `info,rampart=debug`"),
+    setting("limits.evaluate_body_bytes", Kind::Bytes(KIB, IMPORT_BYTES), "64KiB", "the body of an evaluation"),
+    setting("limits.admin_body_bytes", Kind::Bytes(KIB, IMPORT_BYTES), "1MiB", "the body of an admin request"),
+    setting("limits.import_body_bytes", Kind::Bytes(KIB, IMPORT_BYTES), "16MiB", "the body of an import"),
+    setting("limits.header_read_timeout", Kind::Duration(SECOND, MINUTE), "5s", "how long a request's head may take"),
+    setting("limits.body_read_timeout", Kind::Duration(SECOND, HOUR), "10s", "how long a request's body may take"),
+    setting(
+        "limits.idle_timeout",
+        Kind::Duration(SECOND, HOUR),
+        "60s",
+        "how long a connection may stay open without a request",
+    ),
+    setting("limits.max_connections_data", Kind::Count(1, 1_000_000), "20000", "connections of the data plane"),
+    setting("limits.max_connections_admin", Kind::Count(1, 1_000_000), "512", "connections of the control plane"),
+    setting("limits.http2_max_concurrent_streams", Kind::Count(1, 65_536), "128", "streams on one HTTP/2 connection"),
+    setting("limits.backlog", Kind::Count(1, 65_535), "4096", "connections that wait in the kernel to be accepted"),
+    setting(
+        "streams.bookmark_interval",
+        Kind::Duration(SECOND, BOOKMARK_MAX),
+        "15s",
+        "between two bookmarks on a quiet stream",
+    ),
+    setting("streams.keepalive_interval", Kind::Duration(SECOND, HOUR), "20s", "between two HTTP/2 pings"),
+    setting("streams.keepalive_timeout", Kind::Duration(SECOND, MINUTE), "10s", "how long a ping may stay unanswered"),
+    setting(
+        "streams.kill_ack_deadline",
+        Kind::Duration(SECOND, HOUR),
+        "30s",
+        "how long the receipt of a kill may take before the subscriber counts as late",
+    ),
+    setting(
+        "streams.change_ack_deadline",
+        Kind::Duration(SECOND, HOUR),
+        "60s",
+        "how long the receipt of any other change may take before the subscriber counts as late",
+    ),
+];
+
+impl Setting {
+    /// The setting of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        TABLE.iter().find(|setting| setting.name == name)
+    }
+
+    /// Its environment variable: `RAMPART_LIMITS_BACKLOG`.
+    pub fn variable(&self) -> String {
+        format!("{}{}", super::environment::PREFIX, self.name.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// Its option on the command line: `--limits-backlog`.
+    pub fn option(&self) -> String {
+        format!("--{}", self.name.replace(['.', '_'], "-"))
+    }
+
+    /// True where the value is never shown.
+    pub fn is_secret(&self) -> bool {
+        self.kind == Kind::Secret
+    }
+}
+
+/// A fault for a name that no setting has.
+pub(super) fn unknown(place: String, name: &str) -> SettingFault {
+    // `backlog` outside its table is nearest to `limits.backlog`.
+    let misplaced = || TABLE.iter().map(|setting| setting.name).find(|known| known.ends_with(&format!(".{name}")));
+    let near = nearest(name, TABLE.iter().map(|setting| setting.name)).or_else(misplaced);
+    let fix = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "remove it; `rampart serve --print-config` shows every setting".to_owned(),
+    };
+    SettingFault::new(place, format!("there is no setting `{name}`"), fix)
+}
+
+/// The known name that `name` is probably meant to be.
+pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let name = name.to_ascii_lowercase();
+    let close = (name.len() / 4).clamp(1, 4);
+    known
+        .map(|known| (strsim::damerau_levenshtein(&name, &known.to_ascii_lowercase()), known))
+        .filter(|(distance, _)| *distance <= close)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}

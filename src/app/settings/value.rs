@@ -1,0 +1,336 @@
+//! How values are written: times with a unit, sizes in binary units, addresses with a port.
+//!
+//! A number without a unit is refused where a unit matters: `5` means five of what? Not a place for defaults.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::flag::key::EnvironmentName;
+
+use super::table::Kind;
+use super::{DataPlaneAuth, JournalKind, LogFormat};
+
+/// What is shown instead of a secret.
+pub const REDACTED: &str = "[redacted]";
+
+/// Why a text is not such a value, to be read behind the text itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// `is not a time`.
+    pub problem: String,
+    /// `write 500ms, …`.
+    pub fix: String,
+}
+
+fn wrong<T>(problem: impl Into<String>, fix: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong { problem: problem.into(), fix: fix.into() })
+}
+
+/// A text that `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text. Whoever asks must not show it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl Kind {
+    /// Checks a value as far as it can be checked alone.
+    ///
+    /// # Errors
+    /// Why it is not a value of this kind.
+    pub fn check(self, text: &str) -> Result<(), Wrong> {
+        match self {
+            Self::Path => path(text).map(drop),
+            Self::Address => address(text).map(drop),
+            Self::Environment => environment(text).map(drop),
+            Self::Switch => switch(text).map(drop),
+            Self::Choice(words) => choice(text, words),
+            Self::Duration(least, most) => {
+                let value = duration(text)?;
+                within(least <= value && value <= most, &show_duration(least), &show_duration(most))
+            }
+            Self::Bytes(least, most) => {
+                let value = bytes(text)? as u64;
+                within(least <= value && value <= most, &show_bytes(least), &show_bytes(most))
+            }
+            Self::Count(least, most) => {
+                let value: u64 = count(text)?;
+                within(least <= value && value <= most, &least.to_string(), &most.to_string())
+            }
+            Self::Filter => filter(text).map(drop),
+            Self::Secret => secret(text).map(drop),
+        }
+    }
+
+    /// What a value looks like, for people.
+    pub fn describe(self) -> String {
+        match self {
+            Self::Path => "a path".to_owned(),
+            Self::Address => "address:port".to_owned(),
+            Self::Environment => "a name".to_owned(),
+            Self::Switch => "`true` or `false`".to_owned(),
+            Self::Choice(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
+            Self::Duration(least, most) => format!("{} to {}", show_duration(least), show_duration(most)),
+            Self::Bytes(least, most) => format!("{} to {}", show_bytes(least), show_bytes(most)),
+            Self::Count(least, most) => format!("{least} to {most}"),
+            Self::Filter => "directives".to_owned(),
+            Self::Secret => "a secret".to_owned(),
+        }
+    }
+}
+
+fn within(holds: bool, least: &str, most: &str) -> Result<(), Wrong> {
+    if holds { Ok(()) } else { wrong("is out of range", format!("write a value from {least} to {most}")) }
+}
+
+fn choice(text: &str, words: &[&str]) -> Result<(), Wrong> {
+    if words.contains(&text) {
+        return Ok(());
+    }
+    wrong("is not a choice here", format!("write one of: {}", words.join(", ")))
+}
+
+fn chosen<T>(text: &str, choices: &[(&'static str, T)]) -> Result<T, Wrong>
+where
+    T: Copy,
+{
+    let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+    choice(text, &words)?;
+    let found = choices.iter().find(|(word, _)| *word == text);
+    found.map_or_else(|| wrong("is not a choice here", "write another word"), |(_, value)| Ok(*value))
+}
+
+/// `sqlite` or `memory`.
+///
+/// # Errors
+/// It is another word.
+pub fn journal(text: &str) -> Result<JournalKind, Wrong> {
+    chosen(text, &[("sqlite", JournalKind::Sqlite), ("memory", JournalKind::Memory)])
+}
+
+/// `optional` or `required`.
+///
+/// # Errors
+/// It is another word.
+pub fn auth(text: &str) -> Result<DataPlaneAuth, Wrong> {
+    chosen(text, &[("optional", DataPlaneAuth::Optional), ("required", DataPlaneAuth::Required)])
+}
+
+/// `text` or `json`.
+///
+/// # Errors
+/// It is another word.
+pub fn log_format(text: &str) -> Result<LogFormat, Wrong> {
+    chosen(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+}
+
+/// `true` or `false`.
+///
+/// # Errors
+/// It is another word.
+pub fn switch(text: &str) -> Result<bool, Wrong> {
+    chosen(text, &[("true", true), ("false", false)])
+}
+
+/// A path; whether it leads anywhere is found when it is opened.
+///
+/// # Errors
+/// It is empty or holds a NUL byte.
+pub fn path(text: &str) -> Result<PathBuf, Wrong> {
+    if text.is_empty() || text.contains('\0') {
+        return wrong("is not a path", "name a file or folder, or leave the setting out");
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// An IP address with a port.
+///
+/// # Errors
+/// It is none.
+pub fn address(text: &str) -> Result<SocketAddr, Wrong> {
+    text.parse().or_else(|_| {
+        let fix = "write an IP address and a port, such as 127.0.0.1:8013, 0.0.0.0:8013 or [::]:8013";
+        wrong("is not an address to listen on", fix)
+    })
+}
+
+/// The name of an environment.
+///
+/// # Errors
+/// It is no valid name.
+pub fn environment(text: &str) -> Result<EnvironmentName, Wrong> {
+    EnvironmentName::new(text)
+        .or_else(|fault| wrong(format!("cannot name an environment ({fault})"), "write a name such as production"))
+}
+
+/// Directives of `tracing`.
+///
+/// # Errors
+/// They cannot be parsed.
+pub fn filter(text: &str) -> Result<String, Wrong> {
+    let fix = "write a level (error, warn, info, debug, trace) or directives such as info,rampart=debug";
+    if text.trim().is_empty() {
+        return wrong("is not a log filter", fix);
+    }
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => wrong(format!("is not a log filter ({error})"), fix),
+    }
+}
+
+/// A secret that fits an HTTP header.
+///
+/// # Errors
+/// It is empty, or holds spaces or characters outside ASCII.
+pub fn secret(text: &str) -> Result<Secret, Wrong> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong(
+            "is empty or holds spaces or characters outside ASCII",
+            "write a token that fits an HTTP header, or leave the setting out",
+        );
+    }
+    Ok(Secret(text.to_owned()))
+}
+
+/// A whole number.
+///
+/// # Errors
+/// It is none, or does not fit.
+pub fn count<T: FromStr>(text: &str) -> Result<T, Wrong> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.then(|| text.parse().ok()).flatten();
+    number.map_or_else(|| wrong("is not a number that fits here", "write a whole number, such as 512"), Ok)
+}
+
+/// A time: `500ms`, `5s`, `2m`, `1h`.
+///
+/// # Errors
+/// It is none, or too long to count.
+pub fn duration(text: &str) -> Result<Duration, Wrong> {
+    const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    scaled(text, &UNITS)
+        .map(Duration::from_millis)
+        .map_or_else(|| wrong("is not a time", "write a whole number and its unit, such as 500ms, 5s, 2m or 1h"), Ok)
+}
+
+/// A size: `64KiB`, `1MiB`, `65536`.
+///
+/// # Errors
+/// It is none, or too large to count.
+pub fn bytes(text: &str) -> Result<usize, Wrong> {
+    const UNITS: [(&str, u64); 4] = [("", 1), ("KiB", 1024), ("MiB", 1024 * 1024), ("GiB", 1024 * 1024 * 1024)];
+    scaled(text, &UNITS).and_then(|bytes| usize::try_from(bytes).ok()).map_or_else(
+        || wrong("is not a size", "write bytes as a whole number, or with KiB, MiB or GiB, such as 64KiB"),
+        Ok,
+    )
+}
+
+fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let (_, scale) = units.iter().find(|(name, _)| *name == unit)?;
+    digits.parse::<u64>().ok()?.checked_mul(*scale)
+}
+
+/// The shortest way to write a time of whole milliseconds.
+pub fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        0 => "0s".to_owned(),
+        _ if millis.is_multiple_of(3_600_000) => format!("{}h", millis / 3_600_000),
+        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
+        _ if millis.is_multiple_of(1000) => format!("{}s", millis / 1000),
+        _ => format!("{millis}ms"),
+    }
+}
+
+/// The shortest way to write a size.
+pub fn show_bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let unit = UNITS.iter().find(|(_, scale)| bytes > 0 && bytes.is_multiple_of(*scale));
+    unit.map_or_else(|| bytes.to_string(), |(name, scale)| format!("{}{name}", bytes / scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn times_carry_their_unit() {
+        for (text, millis) in [("500ms", 500), ("5s", 5000), ("2m", 120_000), ("1h", 3_600_000), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "5", "s", "-5s", "1.5s", "5 s", "5S", "5d", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_binary_units() {
+        for (text, size) in [("65536", 65_536), ("64KiB", 65_536), ("1MiB", 1_048_576), ("1GiB", 1 << 30)] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for text in ["", "KiB", "64KB", "64kib", "1.5MiB", "-1", "64 KiB", "18446744073709551615GiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_need_an_ip_and_a_port() {
+        for text in ["127.0.0.1:8013", "0.0.0.0:0", "[::1]:8013"] {
+            assert!(address(text).is_ok(), "{text}");
+        }
+        for text in ["8013", ":8013", "localhost:8013", "127.0.0.1", "127.0.0.1:99999", "::1:8013"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_plain_and_fit() {
+        assert_eq!(count::<u32>("4096"), Ok(4096));
+        for text in ["", "+1", "-1", "1_000", "4294967296", "1e3"] {
+            assert!(count::<u32>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_and_fits_a_header() {
+        assert_eq!(format!("{:?}", secret("hunter2").unwrap()), "[redacted]");
+        for text in ["", "two words", "naïve", "line\n"] {
+            assert!(secret(text).is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_back(millis in any::<u32>(), size in any::<u32>()) {
+            let time = Duration::from_millis(u64::from(millis));
+            prop_assert_eq!(duration(&show_duration(time)), Ok(time));
+            prop_assert_eq!(bytes(&show_bytes(u64::from(size))), Ok(size as usize));
+        }
+
+        #[test]
+        fn no_text_makes_a_kind_panic(text in any::<String>()) {
+            for setting in crate::app::settings::table::TABLE {
+                let _checked = setting.kind.check(&text);
+            }
+        }
+    }
+}
