@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::JournalError;
-use super::{Appending, Journal};
+use super::{Appending, Journal, follow};
 use crate::flag::time::Revision;
-use crate::world::chain::{ChainFault, Tamper, is_erasable, verify};
+use crate::world::chain::is_erasable;
 use crate::world::digest::Epoch;
 use crate::world::record::{Head, StoredRecord};
 
@@ -78,20 +78,6 @@ impl State {
         self.records.extend(records);
         Ok(self.head)
     }
-}
-
-/// The head after records that are to be appended.
-///
-/// # Errors
-/// A conflict where they do not follow the head, corruption where they are not what they were when sealed.
-pub(super) fn follow(head: Head, records: &[StoredRecord]) -> Result<Head, JournalError> {
-    records.iter().try_fold(head, |head, record| match verify(&head, record) {
-        Ok(head) => Ok(head),
-        Err(ChainFault::Tampered { what: Tamper::Gap { .. } | Tamper::PrevHash | Tamper::Epoch, .. }) => {
-            Err(JournalError::Conflict { expected: head.revision.next(), found: record.revision })
-        }
-        Err(fault) => Err(fault.into()),
-    })
 }
 
 impl Journal for MemoryJournal {

@@ -22,7 +22,7 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 use crate::flag::time::Revision;
-use crate::world::chain::{Tally, Verifier};
+use crate::world::chain::{ChainFault, Tally, Tamper, Verifier, verify};
 use crate::world::record::{Head, StoredRecord};
 
 use self::error::JournalError;
@@ -89,6 +89,20 @@ pub trait Journal: Send + Sync + fmt::Debug {
     }
 }
 
+/// The head after records that are to be appended.
+///
+/// # Errors
+/// A conflict where they do not follow the head, corruption where they are not what they were when sealed.
+fn follow(head: Head, records: &[StoredRecord]) -> Result<Head, JournalError> {
+    records.iter().try_fold(head, |head, record| match verify(&head, record) {
+        Ok(head) => Ok(head),
+        Err(ChainFault::Tampered { what: Tamper::Gap { .. } | Tamper::PrevHash | Tamper::Epoch, .. }) => {
+            Err(JournalError::Conflict { expected: head.revision.next(), found: record.revision })
+        }
+        Err(fault) => Err(fault.into()),
+    })
+}
+
 /// An append under way: a future, for those who must not block. Dropping it does not undo the append.
 #[derive(Debug)]
 pub struct Appending(oneshot::Receiver<Result<Head, JournalError>>);
@@ -107,7 +121,8 @@ impl Appending {
         appending
     }
 
-    /// Waits for the answer on a thread that may block.
+    /// Waits for the answer on a thread that may block: never inside an async task, where waiting so is a mistake that
+    /// the runtime answers with a panic.
     ///
     /// # Errors
     /// As [`Journal::append`] says.

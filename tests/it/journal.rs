@@ -192,6 +192,29 @@ fn a_restart_finds_everything_that_was_answered() {
 }
 
 #[test]
+fn erased_words_are_nowhere_in_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    let mut personal = draft(1);
+    personal.reason = Some("asked by Ottilie Unmistakable".to_owned());
+    journal.append(vec![sealed(&journal.head(), &personal)]).wait().unwrap();
+    journal.append(following(journal.head(), 50)).wait().unwrap();
+    let holding = || {
+        let files = folder.path().read_dir().unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+        files.filter(|bytes| bytes.windows(12).any(|part| part == b"Unmistakable")).count()
+    };
+    assert_ne!(holding(), 0);
+    let declared = Change::PayloadErased { revision: Revision(1), payload: 1 };
+    journal
+        .append(vec![sealed(&journal.head(), &Draft::new(NOW, Actor::system("erase"), vec![declared]))])
+        .wait()
+        .unwrap();
+    journal.erase(Revision(1), 1).unwrap();
+    assert_eq!(holding(), 0);
+    assert_eq!(journal.verify().unwrap().erased, 1);
+}
+
+#[test]
 fn an_append_can_be_awaited() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path()).unwrap();

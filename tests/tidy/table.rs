@@ -211,7 +211,7 @@ pub const HOMES: &[Home] = &[
     },
     Home {
         paths: &["rusqlite"],
-        homes: &["journal/sqlite", "journal/audit.rs"],
+        homes: &["journal/sqlite"],
         also_tests: true,
         reason: "one implementation of the journal knows SQL",
     },

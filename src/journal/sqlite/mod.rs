@@ -1,13 +1,14 @@
 //! The journal in a folder: SQLite with a write-ahead log, one writer thread, one process.
 //!
 //! `open` compares what is there with what was acknowledged, `writer` is the thread, `rows` turns records into rows,
-//! `schema` has the tables, `fault` turns SQLite's errors into decisions. The folder's other files are described in
-//! `journal::folder`.
+//! `schema` has the tables, `fault` turns SQLite's errors into decisions, `verify` reads everything from outside. The
+//! folder's other files are described in `journal::folder`.
 
-pub(super) mod fault;
-pub(super) mod open;
-pub(super) mod rows;
-pub(super) mod schema;
+mod fault;
+mod open;
+mod rows;
+mod schema;
+pub(super) mod verify;
 mod writer;
 
 use std::fmt;

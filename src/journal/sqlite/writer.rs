@@ -15,8 +15,8 @@ use tracing::{error, warn};
 
 use super::super::error::JournalError;
 use super::super::folder::{CHECKPOINT, DATABASE};
+use super::super::follow;
 use super::super::head_file::HeadFile;
-use super::super::memory::follow;
 use super::fault::{is_final, write_fault};
 use super::{SharedHead, rows};
 use crate::flag::time::Revision;
