@@ -14,7 +14,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
-use crate::access::policy::{self, DataPlaneAuth, Plane};
+use crate::access::policy::{self, DataPlaneAuth, Plane, Refusal};
 use crate::access::token::Principal;
 use crate::flag::key::EnvironmentName;
 use crate::flag::time::Timestamp;
@@ -96,6 +96,10 @@ impl Grpc {
             Err(_) if wanted.is_empty() => decide_environment(principal.as_ref(), &self.default_environment)?.clone(),
             Err(fault) => return Err(Problem::BadRequest(format!("environment: {fault}").into())),
         };
+        // A name never widens what a caller sees: without a token that is the default environment.
+        if principal.is_none() && environment != self.default_environment {
+            return Err(Problem::Forbidden(Refusal::OtherEnvironment));
+        }
         let may = |auth| permit(principal.as_ref(), route, Some(&environment), auth);
         let Some(snapshot) = self.gate.hub.current(&environment) else {
             // Nobody without a right to this environment learns whether it is there.

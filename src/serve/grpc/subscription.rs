@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -154,16 +154,19 @@ impl Stream {
         status
     }
 
+    /// The loop of the stream. What is to be sent waits for room beside everything else, so that a client which reads
+    /// slowly is still heard: its receipt for one kill set is what lets the next one pass a long transfer.
     async fn drive(&mut self, inbound: &mut Streaming<wire::ClientMessage>) -> End {
         let mut tokens = self.grpc.gate.hub.follow_tokens();
         let draining = self.grpc.draining.clone();
+        let out = self.out.clone();
         // Between 0.8 and 1.2 of the interval, so that streams that began together do not tick together.
         let every = self.grpc.limits.bookmark.mul_f64(0.8 + 0.4 * (self.spread % 1_000) as f64 / 1_000.0);
-        let mut bookmark = tokio::time::interval_at(Instant::now() + every, every);
+        let mut tick = tokio::time::interval_at(Instant::now() + every, every);
+        // Whether there may be something to send, and since when it waits for room.
+        let (mut ready, mut waiting, mut bookmark) = (true, Instant::now(), false);
         loop {
-            if let Err(end) = self.flush().await {
-                return end;
-            }
+            let was_ready = ready;
             tokio::select! {
                 biased;
                 () = draining.cancelled() => return End(GoodbyeReason::Draining, Status::unavailable("the server is stopping")),
@@ -173,30 +176,52 @@ impl Stream {
                         return revoked();
                     }
                 }
-                said = inbound.message() => if let Err(end) = self.hear(said) { return end; },
-                changed = self.snapshots.changed() => if changed.is_err() {
-                    return End(GoodbyeReason::EnvironmentGone, Status::not_found("the environment is gone"));
+                _ = tick.tick() => match self.deadlines() {
+                    Ok(()) => (ready, bookmark) = (true, true),
+                    Err(end) => return end,
                 },
-                _ = bookmark.tick() => if let Err(end) = self.tick().await { return end; },
+                said = inbound.message() => match self.hear(said) {
+                    Ok(()) => ready = true,
+                    Err(end) => return end,
+                },
+                changed = self.snapshots.changed() => match changed {
+                    Ok(()) => ready = true,
+                    Err(_) => return End(GoodbyeReason::EnvironmentGone, Status::not_found("the environment is gone")),
+                },
+                room = timeout_at(waiting + self.grpc.limits.stall, out.reserve()), if ready => match room {
+                    Ok(Ok(room)) => {
+                        waiting = Instant::now();
+                        match self.next(&mut bookmark) {
+                            Some(message) => room.send(Ok(convert::server_message(message))),
+                            None => ready = false,
+                        }
+                    }
+                    Ok(Err(_)) => return End(GoodbyeReason::Unspecified, Status::cancelled("the client is gone")),
+                    Err(_) => return End(GoodbyeReason::TooSlow, Status::resource_exhausted("the client does not read")),
+                },
+            }
+            if ready && !was_ready {
+                waiting = Instant::now();
+            }
+            for event in self.session.events() {
+                self.note(event);
             }
         }
     }
 
-    /// Sends all that can be sent now, newest state first.
-    async fn flush(&mut self) -> Result<(), End> {
-        loop {
-            let view = self.snapshots.borrow_and_update().view.clone();
-            let Some(message) = self.session.next(&view, self.elapsed_ms()) else { break };
-            self.send(message).await?;
-        }
-        for event in self.session.events() {
-            self.note(event);
-        }
-        Ok(())
+    /// What to send next, of the newest state; a bookmark, where one is due, when there is nothing else.
+    fn next(&mut self, bookmark: &mut bool) -> Option<ServerMessage> {
+        let now = self.elapsed_ms();
+        // Not the guard: nobody who publishes waits for a chunk to be filled.
+        let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
+        let message = self.session.next(&snapshot.view, now);
+        message.or_else(|| {
+            std::mem::take(bookmark).then(|| ServerSession::bookmark(&snapshot.view, self.grpc.gate.clock.now()))
+        })
     }
 
-    /// Once per interval: a sign of life, and a look at the deadlines.
-    async fn tick(&mut self) -> Result<(), End> {
+    /// Once per interval: a look at what may have run out.
+    fn deadlines(&self) -> Result<(), End> {
         if !self.token_counts(&self.grpc.gate.hub.tokens()) {
             return Err(revoked());
         }
@@ -207,8 +232,7 @@ impl Stream {
                 return Err(End(GoodbyeReason::AckOverdue, Status::deadline_exceeded("an acknowledgement is overdue")));
             }
         }
-        let view = self.snapshots.borrow().view.clone();
-        self.send(ServerSession::bookmark(&view, self.grpc.gate.clock.now())).await
+        Ok(())
     }
 
     fn hear(&mut self, said: Result<Option<wire::ClientMessage>, Status>) -> Result<(), End> {
@@ -219,19 +243,6 @@ impl Stream {
         self.session
             .on_message(message, &view)
             .map_err(|fault| over(Status::invalid_argument(format!("{}: {fault}", status::code(fault)))))
-    }
-
-    async fn send(&self, message: ServerMessage) -> Result<(), End> {
-        let stall = self.grpc.limits.stall;
-        tokio::select! {
-            biased;
-            sent = timeout(stall, self.put(message)) => match sent {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(End(GoodbyeReason::Unspecified, Status::cancelled("the client is gone"))),
-                Err(_) => Err(End(GoodbyeReason::TooSlow, Status::resource_exhausted("the client does not read"))),
-            },
-            () = self.grpc.draining.cancelled() => Err(End(GoodbyeReason::Draining, Status::unavailable("the server is stopping"))),
-        }
     }
 
     async fn put(&self, message: ServerMessage) -> bool {
@@ -288,7 +299,8 @@ async fn watch_kills(grpc: Grpc, admitted: Admitted, out: Out<wire::KillSet>) {
     let environment: Arc<str> = Arc::from(admitted.snapshot.environment.as_str());
     let Some(mut snapshots) = grpc.gate.hub.subscribe(&admitted.snapshot.environment) else { return };
     let mut tokens = grpc.gate.hub.follow_tokens();
-    let mut again = tokio::time::interval(grpc.limits.bookmark);
+    let every = grpc.limits.bookmark;
+    let mut again = tokio::time::interval_at(Instant::now() + every, every);
     let mut sent = None;
     let ended = loop {
         let view = snapshots.borrow_and_update().view.clone();
@@ -319,4 +331,230 @@ async fn watch_kills(grpc: Grpc, admitted: Admitted, out: Out<wire::KillSet>) {
         }
     };
     let _gone = out.send(Err(ended)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::policy::DataPlaneAuth;
+    use crate::access::scope::{Scope, Scopes};
+    use crate::access::token::{Environments, IssuedToken, TokenInfo, issue};
+    use crate::control::clock::Clock;
+    use crate::eval::set::CompiledSet;
+    use crate::flag::key::{EnvironmentName, FlagId, FlagKey};
+    use crate::flag::kill::{KillMark, KillSet};
+    use crate::flag::time::{Generation, Revision, Timestamp};
+    use crate::proto::rampart_v1::server_message::Message;
+    use crate::serve::grpc::StreamLimits;
+    use crate::serve::http::caller::Gate;
+    use crate::snapshot::hub::Hub;
+    use crate::snapshot::subscribers::Subscribers;
+    use crate::sync::object::{ObjectKey, ObjectState};
+    use crate::sync::objects::Objects;
+    use crate::sync::view::View;
+    use hyper::body::{Bytes, Frame};
+    use prost::Message as _;
+    use tonic::Code;
+    use tonic::codec::Codec as _;
+
+    type Body = mpsc::Sender<Result<Frame<Bytes>, Status>>;
+    type Answers = mpsc::Receiver<Result<wire::ServerMessage, Status>>;
+
+    const NOW: Timestamp = Timestamp::from_micros(1);
+    /// Only there so that a test that would hang fails instead.
+    const GUARD: Duration = Duration::from_secs(60);
+
+    fn production() -> EnvironmentName {
+        EnvironmentName::new("production").unwrap()
+    }
+
+    fn flag(n: usize) -> FlagId {
+        FlagId::plain(FlagKey::new(&format!("flag-{n}")).unwrap())
+    }
+
+    /// A server of 400 flags of about a kilobyte: a transfer of more than ten chunks.
+    fn grpc(stall: Duration) -> Grpc {
+        let payload: Arc<[u8]> = format!(r#"{{"description":"{}"}}"#, "x".repeat(1000)).into_bytes().into();
+        let objects = (0..400).fold(Objects::default(), |objects, n| {
+            let key = ObjectKey::flag(&flag(n));
+            objects.put(ObjectState { key, revision: Revision(1), payload: Arc::clone(&payload), allocation: None })
+        });
+        let hub = Hub::default();
+        hub.publish(&production(), |_| Snapshot {
+            environment: production(),
+            production: true,
+            data_plane_auth: DataPlaneAuth::Optional,
+            revision: Revision(1),
+            published_at: NOW,
+            set: CompiledSet::default(),
+            flag_sets: Arc::default(),
+            view: View::empty([1; 16]).advance([1; 16], Revision(1), [2; 16], objects),
+        });
+        let long = Duration::from_secs(600);
+        Grpc {
+            gate: Gate { hub: Arc::new(hub), clock: Clock::manual(NOW) },
+            default_environment: production(),
+            subscribers: Arc::new(Subscribers::default()),
+            limits: StreamLimits {
+                bookmark: long,
+                hello: long,
+                stall,
+                kill_ack: long,
+                change_ack: long,
+                drain_window: Duration::from_secs(10),
+            },
+            draining: tokio_util::sync::CancellationToken::new(),
+            tasks: tokio_util::task::TaskTracker::new(),
+            evaluations: prometheus_client::metrics::counter::Counter::default(),
+        }
+    }
+
+    /// A stream without a network: what the client sends, and what it is sent. It has said Hello.
+    async fn stream(grpc: &Grpc, token: Option<&str>) -> (Body, Answers) {
+        let (body, frames) = mpsc::channel(16);
+        let decoder = tonic_prost::ProstCodec::<wire::ServerMessage, wire::ClientMessage>::default().decoder();
+        let frames = http_body_util::StreamBody::new(ReceiverStream::new(frames));
+        let inbound = Streaming::new_request(decoder, frames, None, None);
+        let (out, answers) = mpsc::channel(BUFFER);
+        let mut headers = http::HeaderMap::new();
+        if let Some(token) = token {
+            headers.insert("x-api-key", token.parse().unwrap());
+        }
+        grpc.tasks.spawn(accept(grpc.clone(), headers, inbound, out));
+        let hello = wire::Hello { instance_id: "test".into(), acks: true, ..wire::Hello::default() };
+        say(&body, wire::client_message::Message::Hello(hello)).await;
+        (body, answers)
+    }
+
+    async fn say(body: &Body, message: wire::client_message::Message) {
+        let message = wire::ClientMessage { message: Some(message) }.encode_to_vec();
+        let mut frame = vec![0];
+        frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        frame.extend(message);
+        body.send(Ok(Frame::data(frame.into()))).await.unwrap();
+    }
+
+    async fn acknowledge_kills(body: &Body, nonce: u64, kills: &wire::KillSet) {
+        let lane = wire::Lane::Kills as i32;
+        let (applied, set_hash) = (kills.generation, kills.set_hash.clone());
+        say(
+            body,
+            wire::client_message::Message::Ack(wire::Ack { nonce, lane, applied, set_hash, ..Default::default() }),
+        )
+        .await;
+    }
+
+    async fn next(answers: &mut Answers) -> wire::ServerMessage {
+        timeout(GUARD, answers.recv()).await.unwrap().expect("the stream goes on").expect("without a status")
+    }
+
+    /// Reads to the end: the goodbye, if there was one, and the status.
+    async fn end(mut answers: Answers) -> (Option<wire::Goodbye>, Status) {
+        let mut goodbye = None;
+        loop {
+            match timeout(GUARD, answers.recv()).await.unwrap().expect("a status ends the stream") {
+                Err(status) => return (goodbye, status),
+                Ok(wire::ServerMessage { message: Some(Message::Goodbye(said)), .. }) => goodbye = Some(said),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kill_passes_a_transfer_that_is_under_way() {
+        let grpc = grpc(GUARD);
+        let (body, mut answers) = stream(&grpc, None).await;
+        let first = next(&mut answers).await;
+        let Some(Message::KillSet(kills)) = first.message else { panic!("the kill set comes first") };
+        assert!(matches!(next(&mut answers).await.message, Some(Message::Begin(begin)) if begin.objects == 400));
+        assert!(matches!(next(&mut answers).await.message, Some(Message::Chunk(_))));
+
+        let mut more = KillSet::default();
+        more.merge(&flag(7), KillMark { generation: Generation(5), killed: true });
+        grpc.gate.hub.publish(&production(), |before| before.unwrap().with_kills(&more, NOW));
+        acknowledge_kills(&body, first.nonce, &kills).await;
+        let mut ahead = 0;
+        loop {
+            // The task hears the receipt when it runs; what was in the buffer by then comes first.
+            tokio::task::yield_now().await;
+            match next(&mut answers).await.message {
+                Some(Message::KillSet(kills)) => break assert_eq!((kills.generation, kills.entries.len()), (5, 1)),
+                Some(Message::Chunk(_)) => ahead += 1,
+                _ => panic!("the transfer ended before the kill was sent"),
+            }
+        }
+        assert!(ahead <= BUFFER + 1, "{ahead} chunks came first");
+        let mut behind = 0;
+        while !matches!(next(&mut answers).await.message, Some(Message::Commit(_))) {
+            behind += 1;
+        }
+        assert!(behind > BUFFER, "the transfer goes on after it");
+    }
+
+    #[tokio::test]
+    async fn a_revoked_token_ends_a_stream_in_the_middle_of_a_transfer() {
+        let grpc = grpc(GUARD);
+        let IssuedToken { id, text, hash } = issue([1; 8], [1; 32]);
+        let token = TokenInfo {
+            id,
+            name: "t".into(),
+            hash,
+            scopes: Scopes::only(Scope::Read),
+            environments: Environments::All,
+            expires: None,
+            revoked: false,
+        };
+        grpc.gate.hub.publish_tokens([token.clone()].into_iter().collect());
+        let (_body, mut answers) = stream(&grpc, Some(&text)).await;
+        next(&mut answers).await;
+        grpc.gate.hub.publish_tokens([TokenInfo { revoked: true, ..token }].into_iter().collect());
+        let mut messages = 0;
+        let status = loop {
+            match timeout(GUARD, answers.recv()).await.unwrap().expect("a status ends the stream") {
+                Err(status) => break status,
+                Ok(_) => messages += 1,
+            }
+        };
+        assert_eq!(status.code(), Code::Unauthenticated);
+        assert!(messages <= BUFFER + 2, "{messages} messages were sent to a token that no longer counts");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_ended_and_forgotten() {
+        let grpc = grpc(Duration::ZERO);
+        let (_body, answers) = stream(&grpc, None).await;
+        while answers.len() < BUFFER {
+            tokio::task::yield_now().await;
+        }
+        // It reads again only after the server gave it up.
+        while !grpc.subscribers.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(end(answers).await.1.code(), Code::ResourceExhausted);
+    }
+
+    #[tokio::test]
+    async fn a_drain_says_goodbye_and_unavailable() {
+        let grpc = grpc(GUARD);
+        let (_body, mut answers) = stream(&grpc, None).await;
+        next(&mut answers).await;
+        grpc.draining.cancel();
+        let (goodbye, status) = end(answers).await;
+        assert_eq!(status.code(), Code::Unavailable);
+        let goodbye = goodbye.unwrap();
+        assert_eq!(goodbye.reason(), wire::GoodbyeReason::Draining);
+        assert!(goodbye.reconnect_after_ms < 10_000);
+    }
+
+    #[tokio::test]
+    async fn a_caller_without_a_token_sees_the_default_environment_and_no_other() {
+        let grpc = grpc(GUARD);
+        let staging = EnvironmentName::new("staging").unwrap();
+        let here = grpc.gate.hub.current(&production()).unwrap();
+        grpc.gate.hub.publish(&staging, |_| Snapshot { environment: staging.clone(), ..Snapshot::clone(&here) });
+        let admit = |wanted| grpc.admit(&http::HeaderMap::new(), "/rampart.v1.Subscription/Subscribe", wanted);
+        assert_eq!(admit("").unwrap().snapshot.environment, production());
+        assert_eq!(admit("production").unwrap().snapshot.environment, production());
+        assert_eq!(Status::from(admit("staging").unwrap_err()).code(), Code::PermissionDenied);
+    }
 }
