@@ -96,8 +96,8 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// An object as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An object as it is now. Its `Debug` says how long the definition is, not what stands in it: rules may name people.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ObjectState {
     /// Which object.
     pub key: ObjectKey,
@@ -107,6 +107,17 @@ pub struct ObjectState {
     pub payload: Arc<[u8]>,
     /// The percentages that a running rollout put in force, as canonical JSON; never empty.
     pub allocation: Option<Arc<[u8]>>,
+}
+
+impl fmt::Debug for ObjectState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectState")
+            .field("key", &self.key)
+            .field("revision", &self.revision)
+            .field("payload_bytes", &self.payload.len())
+            .field("allocation_bytes", &self.allocation.as_ref().map(|allocation| allocation.len()))
+            .finish()
+    }
 }
 
 impl ObjectState {

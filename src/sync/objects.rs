@@ -4,6 +4,7 @@
 //! which is what a full transfer reads, and by the revision that last touched each object, which is what a delta reads.
 //! The set hash is kept up to date with every change. It compiles nothing and knows no client.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::hash::SetHash;
@@ -14,14 +15,25 @@ use crate::flag::time::Revision;
 /// A place among objects in order of revision: of the object that was read last.
 pub type Place = (Revision, ObjectKey);
 
-/// The objects of one environment. A clone shares everything.
-#[derive(Debug, Clone, Default)]
+/// The objects of one environment. A clone shares everything; `Debug` counts them.
+#[derive(Clone, Default)]
 pub struct Objects {
     by_key: Sorted<ObjectKey, Entry>,
     by_revision: Sorted<Place, Entry>,
     live: usize,
     hash: SetHash,
     compacted: Revision,
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Objects")
+            .field("live", &self.live)
+            .field("tombstones", &self.tombstones())
+            .field("hash", &self.hash)
+            .field("compacted", &self.compacted)
+            .finish()
+    }
 }
 
 impl Objects {

@@ -411,3 +411,153 @@ fn shortened(mut text: String) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::object::ObjectState;
+    use crate::sync::transfer::Transfer;
+    use crate::sync::view::View;
+
+    const GOOD: &str = r#"{"defaultVariant":"off","variants":{"off":false,"on":true}}"#;
+    const NO_SUCH_VARIANT: &str = r#"{"defaultVariant":"nowhere","variants":{"off":false,"on":true}}"#;
+    const NEEDS_A_SEGMENT: &str = r#"{"defaultVariant":"off","rules":[{"serve":"on","when":{"segment":"staff"}}],"variants":{"off":false,"on":true}}"#;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::from_parts(1, None, name)
+    }
+
+    fn state(key: ObjectKey, revision: u64, payload: &str) -> ObjectState {
+        ObjectState { key, revision: Revision(revision), payload: payload.as_bytes().into(), allocation: None }
+    }
+
+    fn view(objects: &Objects, revision: u64) -> View {
+        View::empty([1; 16]).advance(
+            [1; 16],
+            Revision(revision),
+            [u8::try_from(revision).unwrap(); 16],
+            objects.clone(),
+        )
+    }
+
+    fn messages(mode: Mode, from: u64, view: &View) -> Vec<ServerMessage> {
+        let mut transfer = Transfer::new(mode, Revision(from), view);
+        std::iter::from_fn(|| transfer.next()).map(|body| ServerMessage { nonce: 1, body }).collect()
+    }
+
+    fn take(replica: &mut Replica, messages: Vec<ServerMessage>) -> Outcome {
+        messages.into_iter().fold(Outcome::default(), |mut all, message| {
+            let outcome = replica.on_message(message);
+            all.send.extend(outcome.send);
+            all.events.extend(outcome.events);
+            all
+        })
+    }
+
+    fn filled() -> (Replica, Objects) {
+        let objects = Objects::default().put(state(key("a"), 1, GOOD));
+        let mut replica = Replica::default();
+        take(&mut replica, messages(Mode::Full(FullReason::Initial), 0, &view(&objects, 1)));
+        assert_eq!(replica.set().len(), 1);
+        (replica, objects)
+    }
+
+    #[test]
+    fn nothing_of_a_transfer_counts_before_its_commit() {
+        let (mut replica, objects) = filled();
+        let newer = view(&objects.put(state(key("b"), 2, GOOD)), 2);
+        let mut parts = messages(Mode::Delta, 1, &newer);
+        let commit = parts.pop().unwrap();
+        take(&mut replica, parts);
+        assert_eq!((replica.set().len(), replica.revision()), (1, Some(Revision(1))));
+        let outcome = replica.on_message(commit);
+        assert_eq!((replica.set().len(), replica.revision()), (2, Some(Revision(2))));
+        let [ClientMessage::Ack(ack)] = &outcome.send[..] else { panic!("{outcome:?}") };
+        assert_eq!((ack.applied, ack.set_hash), (2, Some(newer.objects().set_hash())));
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_leaves_the_copy_as_it_was() {
+        let (mut replica, objects) = filled();
+        let mut parts = messages(Mode::Delta, 1, &view(&objects.put(state(key("b"), 2, GOOD)), 2));
+        let commit = parts.pop().unwrap();
+        take(&mut replica, parts);
+        replica.disconnected();
+        assert_eq!(replica.on_message(commit), Outcome::default());
+        assert_eq!(replica.resume().unwrap().revision, Revision(1));
+    }
+
+    #[test]
+    fn a_transfer_that_is_not_what_was_announced_is_dropped_and_everything_asked_for() {
+        let (mut replica, objects) = filled();
+        let newer = view(&objects.put(state(key("b"), 2, GOOD)), 2);
+        let without_a_chunk = |message: &ServerMessage| !matches!(message.body, ServerBody::Chunk(_));
+        let parts = messages(Mode::Delta, 1, &newer).into_iter().filter(without_a_chunk).collect();
+        let outcome = take(&mut replica, parts);
+        assert_eq!(outcome.send, [ClientMessage::Resync(ResyncReason::SetMismatch)]);
+        assert_eq!(replica.revision(), Some(Revision(1)));
+        let gap = take(&mut replica, messages(Mode::Delta, 2, &view(newer.objects(), 3)));
+        assert_eq!(gap.send, [ClientMessage::Resync(ResyncReason::Gap)]);
+    }
+
+    #[test]
+    fn a_delta_that_comes_twice_changes_nothing_and_is_acknowledged() {
+        let (mut replica, objects) = filled();
+        let newer = view(&objects.put(state(key("b"), 2, GOOD)), 2);
+        let first = take(&mut replica, messages(Mode::Delta, 1, &newer));
+        let second = take(&mut replica, messages(Mode::Delta, 1, &newer));
+        assert_eq!((second.send, second.events), (first.send, Vec::new()));
+    }
+
+    #[test]
+    fn emptiness_needs_confirmation_where_there_was_something() {
+        let (mut replica, _) = filled();
+        let empty = view(&Objects::default(), 2);
+        let outcome = take(&mut replica, messages(Mode::Full(FullReason::EpochChanged), 0, &empty));
+        assert_eq!(outcome.send, [ClientMessage::Resync(ResyncReason::SuspiciousEmpty)]);
+        assert_eq!(replica.set().len(), 1, "the last good copy answers");
+        take(&mut replica, messages(Mode::Full(FullReason::ConfirmedEmpty), 0, &empty));
+        assert_eq!((replica.set().len(), replica.revision()), (0, Some(Revision(2))));
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_used_is_refused_and_the_rest_is_used() {
+        let (mut replica, objects) = filled();
+        let newer = objects.put(state(key("a"), 2, NO_SUCH_VARIANT)).put(state(key("b"), 2, GOOD));
+        let outcome = take(&mut replica, messages(Mode::Delta, 1, &view(&newer, 2)));
+        let [ClientMessage::Ack(ack)] = &outcome.send[..] else { panic!("{outcome:?}") };
+        assert_eq!((ack.applied, ack.rejected.len()), (2, 1));
+        assert_eq!((&ack.rejected[0].key, ack.rejected[0].revision), (&key("a"), Revision(2)));
+        assert_eq!(replica.set().flag(None, "a").unwrap().revision(), Revision(1), "its last good form answers");
+        assert!(replica.set().flag(None, "b").is_some());
+    }
+
+    #[test]
+    fn what_was_refused_for_want_of_another_object_is_used_when_that_comes() {
+        let (mut replica, objects) = filled();
+        let needy = objects.put(state(key("needy"), 2, NEEDS_A_SEGMENT));
+        take(&mut replica, messages(Mode::Delta, 1, &view(&needy, 2)));
+        assert_eq!(replica.rejected().count(), 1);
+        let segment = state(ObjectKey::from_parts(2, None, "staff"), 3, r#"{"group":"staff"}"#);
+        let outcome = take(&mut replica, messages(Mode::Delta, 2, &view(&needy.put(segment), 3)));
+        let [ClientMessage::Ack(ack)] = &outcome.send[..] else { panic!("{outcome:?}") };
+        assert_eq!(ack.rejected, []);
+        assert!(replica.set().flag(None, "needy").is_some());
+    }
+
+    #[test]
+    fn objects_of_unknown_kinds_count_and_are_otherwise_ignored() {
+        let (mut replica, objects) = filled();
+        let strange = objects.put(state(ObjectKey::from_parts(77, Some("set"), "x"), 2, "[]"));
+        let outcome = take(&mut replica, messages(Mode::Delta, 1, &view(&strange, 2)));
+        assert_eq!((replica.revision(), replica.rejected().count()), (Some(Revision(2)), 0), "{outcome:?}");
+        assert_eq!(replica.on_message(ServerMessage::plain(ServerBody::Unknown)), Outcome::default());
+    }
+
+    #[test]
+    fn debug_says_nothing_of_what_stands_in_definitions() {
+        let (replica, objects) = filled();
+        let printed = format!("{objects:?} {:?} {:?}", replica.objects(), objects.full().next());
+        assert!(!printed.contains("defaultVariant") && !printed.contains("100, 101, 102"), "{printed}");
+    }
+}

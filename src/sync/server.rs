@@ -400,3 +400,165 @@ fn check(hello: &Hello) -> Result<(), ProtocolFault> {
     };
     Err(ProtocolFault::HelloField(fault))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::object::{ObjectKey, ObjectState};
+    use crate::sync::objects::Objects;
+
+    fn view(flags: u64) -> View {
+        let objects = (1..=flags).fold(Objects::default(), |objects, n| {
+            let key = ObjectKey::from_parts(1, None, &format!("flag-{n}"));
+            objects.put(ObjectState { key, revision: Revision(n), payload: b"{}".as_slice().into(), allocation: None })
+        });
+        View::empty([1; 16]).advance([1; 16], Revision(flags), [9; 16], objects)
+    }
+
+    fn hello(resume: Option<Resume>) -> ClientMessage {
+        ClientMessage::Hello(Box::new(Hello { instance_id: "i".into(), acks: true, resume, ..Hello::default() }))
+    }
+
+    fn greeted(view: &View, resume: Option<Resume>) -> ServerSession {
+        let mut session = ServerSession::new("production".into());
+        session.on_message(hello(resume), view).unwrap();
+        session
+    }
+
+    /// Everything that can be sent now.
+    fn drain(session: &mut ServerSession, view: &View) -> Vec<ServerMessage> {
+        std::iter::from_fn(|| session.next(view, 0)).collect()
+    }
+
+    fn ack(lane: Lane, nonce: u64, applied: u64, set_hash: SetHash) -> ClientMessage {
+        let (apply_us, rejected) = (0, Vec::new());
+        ClientMessage::Ack(Ack { nonce, lane, applied, set_hash: Some(set_hash), apply_us, rejected })
+    }
+
+    #[test]
+    fn nothing_is_said_before_hello_and_hello_comes_once() {
+        let view = view(1);
+        let mut session = ServerSession::new("production".into());
+        assert_eq!(session.next(&view, 0), None);
+        assert_eq!(session.on_message(ClientMessage::Ping(1), &view), Err(ProtocolFault::HelloExpected));
+        session.on_message(hello(None), &view).unwrap();
+        assert_eq!(session.on_message(hello(None), &view), Err(ProtocolFault::HelloRepeated));
+    }
+
+    #[test]
+    fn a_hello_beyond_its_limits_is_refused() {
+        let long = "x".repeat(65);
+        let label = |n: usize| (format!("k{n}"), String::new());
+        for wrong in [
+            Hello::default(),
+            Hello { instance_id: long.clone(), ..Hello::default() },
+            Hello { instance_id: "a b".into(), ..Hello::default() },
+            Hello { instance_id: "i".into(), name: "a\u{202e}b".into(), ..Hello::default() },
+            Hello { instance_id: "i".into(), sdk: long, ..Hello::default() },
+            Hello { instance_id: "i".into(), labels: (0..9).map(label).collect(), ..Hello::default() },
+        ] {
+            let mut session = ServerSession::new("production".into());
+            let said = session.on_message(ClientMessage::Hello(Box::new(wrong.clone())), &view(1));
+            assert!(matches!(said, Err(ProtocolFault::HelloField(_))), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_window_is_one_and_what_changed_meanwhile_comes_as_one_step() {
+        let (two, five) = (view(2), view(5));
+        let mut session = greeted(&two, None);
+        let sent = drain(&mut session, &two);
+        let nonce = sent.last().unwrap().nonce;
+        assert!(matches!(sent.last().unwrap().body, ServerBody::Commit(commit) if commit.revision == Revision(2)));
+        assert_eq!(drain(&mut session, &five), [], "not before the receipt");
+        session.on_message(ack(Lane::Objects, nonce, 2, two.objects().set_hash()), &five).unwrap();
+        // The digest is no longer the newest, and was sent on this stream.
+        let sent = drain(&mut session, &five);
+        let ServerBody::Begin(begin) = sent[0].body else { panic!("{sent:?}") };
+        assert_eq!((begin.from, begin.to, begin.objects), (Revision(2), Revision(5), 3));
+    }
+
+    #[test]
+    fn a_receipt_that_proves_another_state_counts_for_nothing() {
+        let view = view(2);
+        let mut session = greeted(&view, None);
+        let sent = drain(&mut session, &view);
+        session.events();
+        let wrong = SetHash::from_bytes([7; 16]);
+        session.on_message(ack(Lane::Kills, sent[0].nonce, 0, wrong), &view).unwrap();
+        assert_eq!(session.events(), [Event::Differs(Lane::Kills)]);
+        session.on_message(ack(Lane::Objects, sent.last().unwrap().nonce, 2, wrong), &view).unwrap();
+        assert_eq!(session.events(), [Event::Differs(Lane::Objects)]);
+        let again = drain(&mut session, &view);
+        assert!(matches!(again[0].body, ServerBody::Begin(begin) if begin.mode == Mode::Full(FullReason::Requested)));
+    }
+
+    #[test]
+    fn a_receipt_before_the_end_is_a_fault() {
+        let view = view(2);
+        let mut session = greeted(&view, None);
+        session.next(&view, 0);
+        let begin = session.next(&view, 0).unwrap();
+        let early = ack(Lane::Objects, begin.nonce, 2, view.objects().set_hash());
+        assert_eq!(session.on_message(early, &view), Err(ProtocolFault::AckTooEarly));
+    }
+
+    #[test]
+    fn asking_for_everything_again_and_again_ends_the_stream() {
+        let view = view(1);
+        let mut session = greeted(&view, None);
+        for _ in 0..RESYNCS_MAX {
+            session.on_message(ClientMessage::Resync(ResyncReason::SetMismatch), &view).unwrap();
+            assert!(!drain(&mut session, &view).is_empty());
+        }
+        let once_more = session.on_message(ClientMessage::Resync(ResyncReason::SetMismatch), &view);
+        assert_eq!(once_more, Err(ProtocolFault::ResyncLoop));
+    }
+
+    #[test]
+    fn an_emptiness_that_was_refused_is_not_sent_again_before_there_is_something() {
+        let empty = View::empty([1; 16]).advance([1; 16], Revision(1), [9; 16], Objects::default());
+        let mut session = greeted(&empty, None);
+        drain(&mut session, &empty);
+        session.on_message(ClientMessage::Resync(ResyncReason::SuspiciousEmpty), &empty).unwrap();
+        assert_eq!(drain(&mut session, &empty), []);
+        let sent = drain(&mut session, &view(3));
+        assert!(matches!(sent[0].body, ServerBody::Begin(begin) if begin.objects == 3));
+    }
+
+    #[test]
+    fn a_client_that_comes_back_up_to_date_is_told_so_once() {
+        let view = view(3);
+        let kill_generation = Generation(4);
+        let resume = Resume { epoch: [1; 16], revision: Revision(3), digest: [9; 16], kill_generation };
+        let mut session = greeted(&view, Some(resume));
+        assert_eq!(session.events().split_off(1), [Event::Resumed(resume), Event::KillsAhead(kill_generation)]);
+        let sent = drain(&mut session, &view);
+        assert!(matches!(sent[0].body, ServerBody::Kills(_)));
+        assert!(matches!(sent[1].body, ServerBody::Begin(begin) if begin.mode == Mode::None));
+        session.on_message(ack(Lane::Objects, sent[2].nonce, 3, view.objects().set_hash()), &view).unwrap();
+        assert_eq!(drain(&mut session, &view), []);
+    }
+
+    #[test]
+    fn pings_are_answered_and_a_flood_of_them_is_not_kept() {
+        let view = view(1);
+        let mut session = greeted(&view, None);
+        drain(&mut session, &view);
+        for token in 0..100 {
+            session.on_message(ClientMessage::Ping(token), &view).unwrap();
+        }
+        let answers: Vec<_> = drain(&mut session, &view).into_iter().map(|message| message.body).collect();
+        assert_eq!(answers, [96, 97, 98, 99].map(ServerBody::Pong));
+    }
+
+    #[test]
+    fn a_client_without_receipts_is_sent_what_is_new_without_waiting() {
+        let mut session = ServerSession::new("production".into());
+        let hello = Hello { instance_id: "i".into(), ..Hello::default() };
+        session.on_message(ClientMessage::Hello(Box::new(hello)), &view(1)).unwrap();
+        drain(&mut session, &view(1));
+        assert!(!drain(&mut session, &view(2)).is_empty());
+        assert_eq!((session.waiting(Lane::Kills), session.waiting(Lane::Objects)), (None, None));
+    }
+}
