@@ -73,6 +73,22 @@ pub const ROUTES: &[Route] = &[
     data("POST", "/rampart.v1.Evaluation/EvaluateAll", Access::Data(Scope::Evaluate)),
     data("POST", "/rampart.v1.Subscription/Subscribe", Access::Data(Scope::Read)),
     data("POST", "/rampart.v1.Subscription/WatchKills", Access::Data(Scope::Read)),
+    data("POST", "/flagd.evaluation.v1.Service/ResolveAll", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v1.Service/ResolveBoolean", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v1.Service/ResolveString", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v1.Service/ResolveFloat", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v1.Service/ResolveInt", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v1.Service/ResolveObject", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v1.Service/EventStream", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v2.Service/ResolveBoolean", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v2.Service/ResolveString", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v2.Service/ResolveFloat", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v2.Service/ResolveInt", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v2.Service/ResolveObject", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.evaluation.v2.Service/EventStream", Access::Data(Scope::Evaluate)),
+    data("POST", "/flagd.sync.v1.FlagSyncService/SyncFlags", Access::Data(Scope::Read)),
+    data("POST", "/flagd.sync.v1.FlagSyncService/FetchAllFlags", Access::Data(Scope::Read)),
+    data("POST", "/flagd.sync.v1.FlagSyncService/GetMetadata", Access::Data(Scope::Read)),
     data("POST", "/grpc.health.v1.Health/Check", Access::Open),
     data("POST", "/grpc.health.v1.Health/List", Access::Open),
     data("POST", "/grpc.health.v1.Health/Watch", Access::Open),
@@ -210,6 +226,22 @@ mod tests {
         D POST   /rampart.v1.Evaluation/EvaluateAll             .ynnnyny
         D POST   /rampart.v1.Subscription/Subscribe             .nynyyny
         D POST   /rampart.v1.Subscription/WatchKills            .nynyyny
+        D POST   /flagd.evaluation.v1.Service/ResolveAll       .ynnnyny
+        D POST   /flagd.evaluation.v1.Service/ResolveBoolean   .ynnnyny
+        D POST   /flagd.evaluation.v1.Service/ResolveString    .ynnnyny
+        D POST   /flagd.evaluation.v1.Service/ResolveFloat     .ynnnyny
+        D POST   /flagd.evaluation.v1.Service/ResolveInt       .ynnnyny
+        D POST   /flagd.evaluation.v1.Service/ResolveObject    .ynnnyny
+        D POST   /flagd.evaluation.v1.Service/EventStream      .ynnnyny
+        D POST   /flagd.evaluation.v2.Service/ResolveBoolean   .ynnnyny
+        D POST   /flagd.evaluation.v2.Service/ResolveString    .ynnnyny
+        D POST   /flagd.evaluation.v2.Service/ResolveFloat     .ynnnyny
+        D POST   /flagd.evaluation.v2.Service/ResolveInt       .ynnnyny
+        D POST   /flagd.evaluation.v2.Service/ResolveObject    .ynnnyny
+        D POST   /flagd.evaluation.v2.Service/EventStream      .ynnnyny
+        D POST   /flagd.sync.v1.FlagSyncService/SyncFlags       .nynyyny
+        D POST   /flagd.sync.v1.FlagSyncService/FetchAllFlags   .nynyyny
+        D POST   /flagd.sync.v1.FlagSyncService/GetMetadata     .nynyyny
         D POST   /grpc.health.v1.Health/Check                   yyyyyyyy
         D POST   /grpc.health.v1.Health/List                    yyyyyyyy
         D POST   /grpc.health.v1.Health/Watch                   yyyyyyyy

@@ -21,6 +21,7 @@ use crate::journal::memory::MemoryJournal;
 use crate::journal::pending::Pending;
 use crate::journal::sqlite::{Options, SqliteJournal};
 use crate::serve::connection::ConnectionLimits;
+use crate::serve::door::Enrichment;
 use crate::serve::edge::{Edge, EdgeSettings, Planes};
 use crate::serve::grpc::StreamLimits;
 use crate::serve::http::body::{BodyLimit, BodyLimits};
@@ -174,6 +175,7 @@ fn edge_settings(settings: &Settings) -> EdgeSettings {
     let body = |bytes| BodyLimit { bytes, time: limits.body_read_timeout };
     EdgeSettings {
         default_environment: settings.default_environment.clone(),
+        enrichment: Enrichment::default(),
         metrics_token: settings.metrics_token.as_ref().map(|secret| secret.expose().to_owned()),
         data_connections_max: u32::try_from(limits.max_connections_data).unwrap_or(u32::MAX),
         admin_connections_max: u32::try_from(limits.max_connections_admin).unwrap_or(u32::MAX),

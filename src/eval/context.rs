@@ -113,6 +113,24 @@ impl<'a> Context<'a> {
         Ok(Self { attributes })
     }
 
+    /// The same context with some attributes in place of those of the same names. What is added does not count toward
+    /// the limits: it comes from the operator, not from the caller.
+    #[must_use]
+    pub fn overlaid(mut self, over: impl IntoIterator<Item = (Cow<'a, str>, Attribute<'a>)>) -> Self {
+        for (name, attribute) in over {
+            match self.attributes.binary_search_by(|(held, _)| held.as_ref().cmp(&name)) {
+                Ok(at) => self.attributes[at].1 = attribute,
+                Err(at) => self.attributes.insert(at, (name, attribute)),
+            }
+        }
+        self
+    }
+
+    /// Every attribute at the top, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Attribute<'a>)> {
+        self.attributes.iter().map(|(name, attribute)| (name.as_ref(), attribute))
+    }
+
     /// The attribute of that name.
     #[inline]
     pub fn get(&self, name: &str) -> Option<&Attribute<'a>> {

@@ -4,6 +4,7 @@
 //! `evaluate` borrows from that set and from the request, and allocates nothing. It does not know where definitions
 //! come from, who asks, or what is done with the answer.
 
+pub mod affected;
 pub mod bucket;
 mod chunks;
 pub mod compile;

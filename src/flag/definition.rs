@@ -83,6 +83,8 @@ pub struct Definition {
     pub serve: Option<Serve>,
     /// flagd's JSONLogic targeting, instead of `rules` and `serve`.
     pub targeting: Option<Value>,
+    /// Where the flag came from, as flagd names sources and selectors select them (`source=…`).
+    pub source: Option<String>,
     /// flagd's metadata, merged from the document and the flag: strings, numbers and booleans. `flagSetId` is not kept
     /// here: it is part of the flag's identity.
     pub metadata: BTreeMap<String, Value>,

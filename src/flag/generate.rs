@@ -83,6 +83,7 @@ fn assemble((variants, default_variant, safe_variant, people, requires, way, met
         rules,
         serve,
         targeting,
+        source: None,
         metadata,
     }
 }

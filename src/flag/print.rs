@@ -109,6 +109,7 @@ impl Printer {
             put_serve(&mut map, serve);
         }
         put(&mut map, "targeting", flag.targeting.as_ref().map(|targeting| self.targeting(targeting)));
+        put(&mut map, "source", flag.source.as_ref().map(|text| json!(text)));
         let metadata = || flag.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         put(&mut map, "metadata", (!flag.metadata.is_empty()).then(|| Value::Object(metadata())));
         Value::Object(map)

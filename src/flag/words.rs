@@ -121,6 +121,7 @@ pub const FLAG: &[Word] = &[
     word("salt", Shape::Name, "The salt of the cohort in `serve`; the flag key where left out."),
     word("hash", Shape::Hash, "The hash that places units in buckets in `serve`; `xxh3` where left out."),
     word("targeting", Shape::Targeting, "flagd's JSONLogic, instead of `rules` and `serve`."),
+    word("source", Shape::Text, "Where the flag came from; flagd writes it, and selectors can name it."),
     word("metadata", Shape::Metadata, "Facts for clients; `flagSetId` names the flag set."),
 ];
 

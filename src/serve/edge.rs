@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::ConnectionLimits;
+use super::door::{Door, Enrichment};
 use super::grpc::{self, Grpc, Health, StreamLimits};
 use super::http::admin::{self, Admin};
 use super::http::body::BodyLimits;
@@ -28,6 +29,8 @@ use crate::snapshot::subscribers::Subscribers;
 pub struct EdgeSettings {
     /// The environment of data-plane callers whose token does not decide it.
     pub default_environment: EnvironmentName,
+    /// What is added to every context.
+    pub enrichment: Enrichment,
     /// What `/metrics` asks for, where it asks for something.
     pub metrics_token: Option<String>,
     /// Connections of the data plane.
@@ -91,16 +94,20 @@ impl Edge {
             limits: settings.connection,
             metrics,
         };
-        let grpc = Grpc {
+        let door = Door {
             gate: gate.clone(),
             default_environment: settings.default_environment.clone(),
+            enrichment: Arc::new(settings.enrichment.clone()),
+        };
+        let grpc = Grpc {
+            door: door.clone(),
             subscribers,
             limits: settings.streams.clone(),
             draining: draining.clone(),
             tasks,
             evaluations: metrics.evaluations("grpc"),
         };
-        let (data, health) = data_plane(settings, &gate, &metrics, grpc);
+        let (data, health) = data_plane(settings, door, &metrics, grpc);
         let admin = admin_plane(settings, control, random, gate, metrics, draining);
         let number = from_fn_with_state(ids, number_requests);
         Self {
@@ -133,10 +140,9 @@ impl Edge {
     }
 }
 
-fn data_plane(settings: &EdgeSettings, gate: &Gate, metrics: &Metrics, grpc: Grpc) -> (Router, Health) {
+fn data_plane(settings: &EdgeSettings, door: Door, metrics: &Metrics, grpc: Grpc) -> (Router, Health) {
     let ofrep = Ofrep {
-        gate: gate.clone(),
-        default_environment: settings.default_environment.clone(),
+        door,
         body: settings.bodies.evaluate,
         single: metrics.evaluations("ofrep"),
         bulk: metrics.evaluations("ofrep_bulk"),

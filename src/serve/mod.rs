@@ -2,9 +2,11 @@
 
 pub mod activity;
 pub mod connection;
+pub mod door;
 pub mod edge;
 pub mod grpc;
 pub mod http;
 pub mod listen;
 pub mod metrics;
+pub mod selection;
 pub mod socket;

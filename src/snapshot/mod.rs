@@ -12,6 +12,7 @@ use crate::flag::kill::KillSet;
 use crate::flag::time::{Revision, Timestamp};
 use crate::sync::view::View;
 
+pub mod changes;
 pub mod following;
 pub mod hub;
 pub mod subscribers;

@@ -57,6 +57,7 @@ pub(super) fn read(walk: &mut Walk, path: &Path<'_>, node: &Node, words: &[Word]
         rules: flag.field(walk, "rules", |walk, path, node| rules(walk, path, node, known)).unwrap_or_default(),
         serve: serve::read(walk, path, entries, known, strict),
         targeting: flag.targeting(walk),
+        source: flag.text(walk, "source"),
         metadata,
         variants: variants.unwrap_or_default(),
     };

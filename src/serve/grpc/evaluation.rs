@@ -4,12 +4,13 @@ use prost::bytes::Bytes;
 use serde_json::{Map, Value};
 use tonic::{Request, Response, Status};
 
-use super::{Admitted, Grpc};
+use super::Grpc;
 use crate::eval::context::Context;
 use crate::eval::evaluate::evaluate;
 use crate::eval::outcome::{ErrorCode, Evaluation as Answer, Reason};
 use crate::proto::rampart_v1::evaluation_server::Evaluation;
 use crate::proto::rampart_v1::{EvaluateAllRequest, EvaluateAllResponse, EvaluateRequest, EvaluateResponse, Evaluated};
+use crate::serve::door::Admitted;
 
 /// Bytes of a context, as on HTTP.
 const CONTEXT_BYTES_MAX: usize = 64 * 1024;
@@ -23,7 +24,8 @@ impl Evaluation for EvaluationService {
     async fn evaluate(&self, request: Request<EvaluateRequest>) -> Result<Response<EvaluateResponse>, Status> {
         let (metadata, _, asked) = request.into_parts();
         let method = "/rampart.v1.Evaluation/Evaluate";
-        let Admitted { snapshot, now, .. } = self.0.admit(&metadata.into_headers(), method, "")?;
+        let headers = metadata.into_headers();
+        let Admitted { snapshot, now, .. } = self.0.admit(&headers, method, "")?;
         self.0.evaluations.inc();
         let key = asked.flag_key.as_str();
         let evaluated = match (context(&asked.context_json), snapshot.set.flag(asked.flag_set.as_deref(), key)) {
@@ -32,7 +34,10 @@ impl Evaluation for EvaluationService {
                 let details = format!("flag `{key}` does not exist");
                 failure(key, asked.flag_set.as_deref(), ErrorCode::FlagNotFound, details)
             }
-            (Ok(context), Some(flag)) => evaluated(&evaluate(&snapshot.set, flag, &context, now)),
+            (Ok(context), Some(flag)) => {
+                let context = self.0.door.enrichment.apply(&headers, context);
+                evaluated(&evaluate(&snapshot.set, flag, &context, now))
+            }
         };
         Ok(Response::new(EvaluateResponse { evaluated: Some(evaluated), revision: snapshot.revision.0 }))
     }
@@ -43,9 +48,11 @@ impl Evaluation for EvaluationService {
     ) -> Result<Response<EvaluateAllResponse>, Status> {
         let (metadata, _, asked) = request.into_parts();
         let method = "/rampart.v1.Evaluation/EvaluateAll";
-        let Admitted { snapshot, now, .. } = self.0.admit(&metadata.into_headers(), method, "")?;
+        let headers = metadata.into_headers();
+        let Admitted { snapshot, now, .. } = self.0.admit(&headers, method, "")?;
         self.0.evaluations.inc();
         let context = context(&asked.context_json).map_err(Status::invalid_argument)?;
+        let context = self.0.door.enrichment.apply(&headers, context);
         let answer = |flag| evaluated(&evaluate(&snapshot.set, flag, &context, now));
         let all = match &asked.flag_set {
             Some(name) => snapshot.set.in_flag_set(Some(name)).map(answer).collect(),

@@ -15,14 +15,12 @@ use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use crate::access::policy::{self, DataPlaneAuth, Plane, Refusal};
-use crate::access::token::Principal;
 use crate::flag::key::EnvironmentName;
-use crate::flag::time::Timestamp;
 use crate::proto::rampart_v1::evaluation_server::EvaluationServer;
 use crate::proto::rampart_v1::subscription_server::SubscriptionServer;
-use crate::serve::http::caller::{Gate, authenticate, decide_environment, permit};
+use crate::serve::door::{Admitted, Door};
+use crate::serve::http::caller::{authenticate, decide_environment, permit};
 use crate::serve::http::problem::{Missing, Problem};
-use crate::snapshot::Snapshot;
 use crate::snapshot::subscribers::Subscribers;
 
 pub mod convert;
@@ -55,10 +53,8 @@ pub struct StreamLimits {
 /// What the services share.
 #[derive(Debug, Clone)]
 pub struct Grpc {
-    /// What is served, who may see it, and the time.
-    pub gate: Gate,
-    /// The environment of callers whose token does not decide it.
-    pub default_environment: EnvironmentName,
+    /// Who calls, and what it sees.
+    pub door: Door,
     /// Who follows.
     pub subscribers: Arc<Subscribers>,
     /// How streams are kept.
@@ -71,37 +67,28 @@ pub struct Grpc {
     pub evaluations: Counter,
 }
 
-/// A caller that may do what it asks, and the environment it sees.
-#[derive(Debug)]
-pub struct Admitted {
-    /// The token, if it presented one.
-    pub principal: Option<Principal>,
-    /// What it sees.
-    pub snapshot: Arc<Snapshot>,
-    /// The time of the call.
-    pub now: Timestamp,
-}
-
 impl Grpc {
     /// Who calls, and what it sees. `wanted` is the environment it names; empty for the one its token decides.
     ///
     /// # Errors
     /// 401, 403 and 404 as on HTTP.
     pub fn admit(&self, headers: &http::HeaderMap, method: &str, wanted: &str) -> Result<Admitted, Problem> {
-        let now = self.gate.clock.now();
+        let now = self.door.gate.clock.now();
         let route = policy::find(Plane::Data, "POST", method).ok_or(Problem::Internal)?;
-        let principal = authenticate(headers, None, &self.gate.hub.tokens(), now)?;
+        let principal = authenticate(headers, None, &self.door.gate.hub.tokens(), now)?;
         let environment = match EnvironmentName::new(wanted) {
             Ok(named) => named,
-            Err(_) if wanted.is_empty() => decide_environment(principal.as_ref(), &self.default_environment)?.clone(),
+            Err(_) if wanted.is_empty() => {
+                decide_environment(principal.as_ref(), &self.door.default_environment)?.clone()
+            }
             Err(fault) => return Err(Problem::BadRequest(format!("environment: {fault}").into())),
         };
         // A name never widens what a caller sees: without a token that is the default environment.
-        if principal.is_none() && environment != self.default_environment {
+        if principal.is_none() && environment != self.door.default_environment {
             return Err(Problem::Forbidden(Refusal::OtherEnvironment));
         }
         let may = |auth| permit(principal.as_ref(), route, Some(&environment), auth);
-        let Some(snapshot) = self.gate.hub.current(&environment) else {
+        let Some(snapshot) = self.door.gate.hub.current(&environment) else {
             // Nobody without a right to this environment learns whether it is there.
             may(DataPlaneAuth::Required)?;
             return Err(Problem::NotFound(Missing::Environment, environment.to_string()));

@@ -42,7 +42,12 @@ impl Subscription for SubscriptionService {
         let (metadata, _, inbound) = request.into_parts();
         let headers = metadata.into_headers();
         // Whoever may not subscribe anywhere hears of it before it has said anything.
-        crate::serve::http::caller::authenticate(&headers, None, &self.0.gate.hub.tokens(), self.0.gate.clock.now())?;
+        crate::serve::http::caller::authenticate(
+            &headers,
+            None,
+            &self.0.door.gate.hub.tokens(),
+            self.0.door.gate.clock.now(),
+        )?;
         let (out, answers) = mpsc::channel(BUFFER);
         let grpc = self.0.clone();
         self.0.tasks.spawn(async move { accept(grpc, headers, inbound, out).await });
@@ -124,7 +129,7 @@ impl Stream {
     fn open(grpc: Grpc, hello: Hello, admitted: Admitted, out: Out<wire::ServerMessage>) -> Result<Self, Status> {
         let environment = admitted.snapshot.environment.clone();
         let snapshots =
-            grpc.gate.hub.subscribe(&environment).ok_or_else(|| Status::not_found("no such environment"))?;
+            grpc.door.gate.hub.subscribe(&environment).ok_or_else(|| Status::not_found("no such environment"))?;
         let spread = xxhash_rust::xxh3::xxh3_64(hello.instance_id.as_bytes());
         let seat = grpc.subscribers.enter(Subscriber {
             instance_id: hello.instance_id.clone(),
@@ -157,7 +162,7 @@ impl Stream {
     /// The loop of the stream. What is to be sent waits for room beside everything else, so that a client which reads
     /// slowly is still heard: its receipt for one kill set is what lets the next one pass a long transfer.
     async fn drive(&mut self, inbound: &mut Streaming<wire::ClientMessage>) -> End {
-        let mut tokens = self.grpc.gate.hub.follow_tokens();
+        let mut tokens = self.grpc.door.gate.hub.follow_tokens();
         let draining = self.grpc.draining.clone();
         let out = self.out.clone();
         // Between 0.8 and 1.2 of the interval, so that streams that began together do not tick together.
@@ -216,13 +221,13 @@ impl Stream {
         let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
         let message = self.session.next(&snapshot.view, now);
         message.or_else(|| {
-            std::mem::take(bookmark).then(|| ServerSession::bookmark(&snapshot.view, self.grpc.gate.clock.now()))
+            std::mem::take(bookmark).then(|| ServerSession::bookmark(&snapshot.view, self.grpc.door.gate.clock.now()))
         })
     }
 
     /// Once per interval: a look at what may have run out.
     fn deadlines(&self) -> Result<(), End> {
-        if !self.token_counts(&self.grpc.gate.hub.tokens()) {
+        if !self.token_counts(&self.grpc.door.gate.hub.tokens()) {
             return Err(revoked());
         }
         let now = self.elapsed_ms();
@@ -250,7 +255,7 @@ impl Stream {
     }
 
     fn token_counts(&self, tokens: &Tokens) -> bool {
-        let now = self.grpc.gate.clock.now();
+        let now = self.grpc.door.gate.clock.now();
         self.principal.as_ref().is_none_or(|principal| {
             tokens.get(principal.id).is_some_and(|token| !token.revoked && token.expires.is_none_or(|end| end > now))
         })
@@ -297,8 +302,8 @@ fn revoked() -> End {
 /// The kill lane alone: the whole set at once, whenever it changes, and as a sign of life.
 async fn watch_kills(grpc: Grpc, admitted: Admitted, out: Out<wire::KillSet>) {
     let environment: Arc<str> = Arc::from(admitted.snapshot.environment.as_str());
-    let Some(mut snapshots) = grpc.gate.hub.subscribe(&admitted.snapshot.environment) else { return };
-    let mut tokens = grpc.gate.hub.follow_tokens();
+    let Some(mut snapshots) = grpc.door.gate.hub.subscribe(&admitted.snapshot.environment) else { return };
+    let mut tokens = grpc.door.gate.hub.follow_tokens();
     let every = grpc.limits.bookmark;
     let mut again = tokio::time::interval_at(Instant::now() + every, every);
     let mut sent = None;
@@ -320,7 +325,7 @@ async fn watch_kills(grpc: Grpc, admitted: Admitted, out: Out<wire::KillSet>) {
             () = out.closed() => return,
             () = grpc.draining.cancelled() => break Status::unavailable("the server is stopping"),
             changed = tokens.changed() => {
-                let now = grpc.gate.clock.now();
+                let now = grpc.door.gate.clock.now();
                 let counts = |principal: &Principal| tokens.borrow_and_update().get(principal.id).is_some_and(|token| !token.revoked && token.expires.is_none_or(|end| end > now));
                 if changed.is_err() || !admitted.principal.as_ref().is_none_or(counts) {
                     break Status::unauthenticated("the token was revoked or has expired");
@@ -345,6 +350,7 @@ mod tests {
     use crate::flag::kill::{KillMark, KillSet};
     use crate::flag::time::{Generation, Revision, Timestamp};
     use crate::proto::rampart_v1::server_message::Message;
+    use crate::serve::door::Door;
     use crate::serve::grpc::StreamLimits;
     use crate::serve::http::caller::Gate;
     use crate::snapshot::hub::Hub;
@@ -392,8 +398,11 @@ mod tests {
         });
         let long = Duration::from_secs(600);
         Grpc {
-            gate: Gate { hub: Arc::new(hub), clock: Clock::manual(NOW) },
-            default_environment: production(),
+            door: Door {
+                gate: Gate { hub: Arc::new(hub), clock: Clock::manual(NOW) },
+                default_environment: production(),
+                enrichment: Arc::default(),
+            },
             subscribers: Arc::new(Subscribers::default()),
             limits: StreamLimits {
                 bookmark: long,
@@ -471,7 +480,7 @@ mod tests {
 
         let mut more = KillSet::default();
         more.merge(&flag(7), KillMark { generation: Generation(5), killed: true });
-        grpc.gate.hub.publish(&production(), |before| before.unwrap().with_kills(&more, NOW));
+        grpc.door.gate.hub.publish(&production(), |before| before.unwrap().with_kills(&more, NOW));
         acknowledge_kills(&body, first.nonce, &kills).await;
         let mut ahead = 0;
         loop {
@@ -504,10 +513,10 @@ mod tests {
             expires: None,
             revoked: false,
         };
-        grpc.gate.hub.publish_tokens([token.clone()].into_iter().collect());
+        grpc.door.gate.hub.publish_tokens([token.clone()].into_iter().collect());
         let (_body, mut answers) = stream(&grpc, Some(&text)).await;
         next(&mut answers).await;
-        grpc.gate.hub.publish_tokens([TokenInfo { revoked: true, ..token }].into_iter().collect());
+        grpc.door.gate.hub.publish_tokens([TokenInfo { revoked: true, ..token }].into_iter().collect());
         let mut messages = 0;
         let status = loop {
             match timeout(GUARD, answers.recv()).await.unwrap().expect("a status ends the stream") {
@@ -550,8 +559,8 @@ mod tests {
     async fn a_caller_without_a_token_sees_the_default_environment_and_no_other() {
         let grpc = grpc(GUARD);
         let staging = EnvironmentName::new("staging").unwrap();
-        let here = grpc.gate.hub.current(&production()).unwrap();
-        grpc.gate.hub.publish(&staging, |_| Snapshot { environment: staging.clone(), ..Snapshot::clone(&here) });
+        let here = grpc.door.gate.hub.current(&production()).unwrap();
+        grpc.door.gate.hub.publish(&staging, |_| Snapshot { environment: staging.clone(), ..Snapshot::clone(&here) });
         let admit = |wanted| grpc.admit(&http::HeaderMap::new(), "/rampart.v1.Subscription/Subscribe", wanted);
         assert_eq!(admit("").unwrap().snapshot.environment, production());
         assert_eq!(admit("production").unwrap().snapshot.environment, production());

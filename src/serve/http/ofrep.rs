@@ -20,22 +20,20 @@ use prometheus_client::metrics::counter::Counter;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::body::{self, BodyFault, BodyLimit};
-use super::caller::{Gate, authenticate, decide_environment, permit};
-use super::ofrep_json::{self as json, Selector};
-use super::problem::{Missing, Problem};
-use crate::access::policy::{self, DataPlaneAuth, Plane, Route};
-use crate::eval::compiled::Compiled;
+use super::ofrep_json as json;
+use super::problem::Problem;
+use crate::eval::context::Context;
 use crate::eval::evaluate::evaluate;
 use crate::eval::outcome::ErrorCode;
 use crate::eval::set::CompiledSet;
-use crate::flag::key::{EnvironmentName, FlagSetName};
+use crate::flag::key::FlagSetName;
 use crate::flag::time::{Revision, Timestamp};
+use crate::serve::door::{self, Door};
+use crate::serve::selection::{SELECTOR, Selection, Selector};
 use crate::snapshot::Snapshot;
 
 /// The revision of the snapshot that answered; bodies carry nothing that changes without the flag.
 pub const REVISION: HeaderName = HeaderName::from_static("rampart-revision");
-/// flagd's header that narrows a request to one flag set.
-const SELECTOR: HeaderName = HeaderName::from_static("flagd-selector");
 const SINGLE: &str = "/ofrep/v1/evaluate/flags/{key}";
 const BULK: &str = "/ofrep/v1/evaluate/flags";
 const BULK_SLASH: &str = "/ofrep/v1/evaluate/flags/";
@@ -64,36 +62,9 @@ impl Served {
         Self { set, flag_sets: flag_sets.into(), revision }
     }
 
-    /// The flag that a key names: in the selected set; without a selector the one in no set, else the one in the first
-    /// set by name that has it, since flagd answers for every set then.
-    fn find(&self, selector: Selector<'_>, key: &str) -> Option<&Compiled> {
-        match selector {
-            Selector::FlagSet(name) => self.set.flag(name, key),
-            Selector::Everything => self
-                .set
-                .flag(None, key)
-                .or_else(|| self.flag_sets.iter().find_map(|name| self.set.flag(Some(name.as_str()), key))),
-        }
-    }
-
-    /// About how many flags a bulk answer has.
-    fn expected(&self, selector: Selector<'_>) -> usize {
-        match selector {
-            Selector::Everything => self.set.len(),
-            Selector::FlagSet(_) => self.set.len().min(64),
-        }
-    }
-
-    /// Every flag that a bulk request asks for, each key once.
-    fn select<'s>(&'s self, selector: Selector<'s>) -> Box<dyn Iterator<Item = &'s Compiled> + 's> {
-        match selector {
-            Selector::FlagSet(name) => Box::new(self.set.in_flag_set(name)),
-            Selector::Everything if self.flag_sets.is_empty() => Box::new(self.set.iter()),
-            Selector::Everything => Box::new(self.set.iter().filter(move |flag| {
-                let chosen = self.find(selector, flag.id().key.as_str());
-                chosen.is_some_and(|chosen| chosen.id() == flag.id())
-            })),
-        }
+    /// The flags that a request asks for.
+    fn select<'s>(&'s self, selector: Selector<'s>) -> Selection<'s> {
+        Selection::new(&self.set, &self.flag_sets, selector)
     }
 }
 
@@ -114,8 +85,16 @@ impl Answer {
     }
 }
 
-/// Answers for one flag. `body` is the request's, `selector` the header's text.
-pub fn single(served: &Served, key: &str, selector: Option<&str>, body: &[u8], now: Timestamp) -> Answer {
+/// Answers for one flag. `body` is the request's, `selector` the header's text, `enrich` what the operator adds to the
+/// context.
+pub fn single<'a>(
+    served: &Served,
+    key: &str,
+    selector: Option<&str>,
+    body: &'a [u8],
+    enrich: impl FnOnce(Context<'a>) -> Context<'a>,
+    now: Timestamp,
+) -> Answer {
     let selector = match Selector::parse(selector) {
         Ok(selector) => selector,
         Err(fault) => {
@@ -124,13 +103,13 @@ pub fn single(served: &Served, key: &str, selector: Option<&str>, body: &[u8], n
         }
     };
     let context = match json::context(body) {
-        Ok(context) => context,
+        Ok(context) => enrich(context),
         Err(fault) => {
             let body = json::failure(Some(key), ErrorCode::InvalidContext, &fault.to_string());
             return Answer::new(StatusCode::BAD_REQUEST, body);
         }
     };
-    let Some(flag) = served.find(selector, key) else {
+    let Some(flag) = served.select(selector).find(key) else {
         let details = format!("flag `{key}` does not exist");
         return Answer::new(StatusCode::NOT_FOUND, json::failure(Some(key), ErrorCode::FlagNotFound, &details));
     };
@@ -145,11 +124,12 @@ pub fn single(served: &Served, key: &str, selector: Option<&str>, body: &[u8], n
 ///
 /// The entity tag is a hash of the body, so it depends on the context exactly as far as the answers do, and also where
 /// a rule asks for the time.
-pub fn bulk<'h>(
+pub fn bulk<'a, 'h>(
     served: &Served,
     selector: Option<&str>,
     if_none_match: impl IntoIterator<Item = &'h str>,
-    body: &[u8],
+    body: &'a [u8],
+    enrich: impl FnOnce(Context<'a>) -> Context<'a>,
     now: Timestamp,
 ) -> Answer {
     let selector = match Selector::parse(selector) {
@@ -160,14 +140,15 @@ pub fn bulk<'h>(
         }
     };
     let context = match json::context(body) {
-        Ok(context) => context,
+        Ok(context) => enrich(context),
         Err(fault) => {
             let body = json::failure(None, ErrorCode::InvalidContext, &fault.to_string());
             return Answer::new(StatusCode::BAD_REQUEST, body);
         }
     };
-    let flags = served.select(selector).map(|flag| evaluate(&served.set, flag, &context, now));
-    let body = json::list(flags, selector, served.expected(selector));
+    let selection = served.select(selector);
+    let flags = selection.iter().map(|flag| evaluate(&served.set, flag, &context, now));
+    let body = json::list(flags, selector, selection.expected());
     let etag = format!("\"{:032x}\"", xxh3_128(&body));
     if if_none_match.into_iter().any(|value| matches(value, &etag)) {
         return Answer { status: StatusCode::NOT_MODIFIED, body: Vec::new(), etag: Some(etag) };
@@ -183,10 +164,8 @@ fn matches(value: &str, etag: &str) -> bool {
 /// What the handlers need from the rest of the server.
 #[derive(Debug, Clone)]
 pub struct Ofrep {
-    /// What is served, and the time.
-    pub gate: Gate,
-    /// The environment of requests whose token does not decide it.
-    pub default_environment: EnvironmentName,
+    /// Who asks, and what it sees.
+    pub door: Door,
     /// How large a body may be.
     pub body: BodyLimit,
     /// Counts single evaluations.
@@ -223,7 +202,8 @@ async fn answer_single(
         Err(refused) => return refused,
     };
     ofrep.single.inc();
-    respond(&served, single(&served, &key, selector_of(&headers), &body, now))
+    let enrich = |context| ofrep.door.enrichment.apply(&headers, context);
+    respond(&served, single(&served, &key, selector_of(&headers), &body, enrich, now))
 }
 
 async fn answer_bulk(State(ofrep): State<Ofrep>, request: Request) -> Response {
@@ -233,16 +213,18 @@ async fn answer_bulk(State(ofrep): State<Ofrep>, request: Request) -> Response {
     };
     let tags = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     ofrep.bulk.inc();
-    respond(&served, bulk(&served, selector_of(&headers), tags, &body, now))
+    let enrich = |context| ofrep.door.enrichment.apply(&headers, context);
+    respond(&served, bulk(&served, selector_of(&headers), tags, &body, enrich, now))
 }
 
 type Admitted = (Served, HeaderMap, Bytes, Timestamp);
 
 /// Who asks, for which environment, with which body.
 async fn admit(ofrep: &Ofrep, path: &str, key: Option<&str>, request: Request) -> Result<Admitted, Response> {
-    let now = ofrep.gate.clock.now();
     let (parts, body) = request.into_parts();
-    let served = enter(ofrep, path, &parts, now).map_err(Problem::into_response)?;
+    let admitted = ofrep.door.admit(&parts.headers, parts.uri.query(), ("POST", path));
+    let door::Admitted { snapshot, now, .. } = admitted.map_err(Problem::into_response)?;
+    let served = Served::of(&snapshot);
     match body::read(body, ofrep.body).await {
         Ok(body) => Ok((served, parts.headers, body, now)),
         Err(BodyFault::TooLarge { .. }) => {
@@ -251,23 +233,6 @@ async fn admit(ofrep: &Ofrep, path: &str, key: Option<&str>, request: Request) -
         }
         Err(fault) => Err(Problem::from(fault).into_response()),
     }
-}
-
-fn enter(ofrep: &Ofrep, path: &str, parts: &http::request::Parts, now: Timestamp) -> Result<Served, Problem> {
-    let route: &Route =
-        policy::find(Plane::Data, "POST", path).ok_or_else(|| Problem::NotFound(Missing::Route, String::new()))?;
-    let principal = authenticate(&parts.headers, parts.uri.query(), &ofrep.gate.hub.tokens(), now)?;
-    let environment = decide_environment(principal.as_ref(), &ofrep.default_environment)?;
-    let Some(snapshot) = ofrep.gate.hub.current(environment) else {
-        // Nobody without a right to this environment learns whether it is there.
-        permit(principal.as_ref(), route, Some(environment), DataPlaneAuth::Optional)?;
-        return Err(Problem::Unavailable {
-            detail: "there is no snapshot of this environment yet".into(),
-            retry_after: 1,
-        });
-    };
-    permit(principal.as_ref(), route, Some(environment), snapshot.data_plane_auth)?;
-    Ok(Served::of(&snapshot))
 }
 
 /// The selector as sent; one that is no text is as wrong as any other.
@@ -294,6 +259,7 @@ fn respond(served: &Served, answer: Answer) -> Response {
 mod tests {
     use super::super::fixture;
     use super::*;
+    use crate::access::policy::DataPlaneAuth;
     use crate::access::scope::{Scope, Scopes};
     use crate::access::token::{Environments, IssuedToken, TokenInfo, Tokens, issue};
     use crate::eval::compile::compile_all;
@@ -301,13 +267,30 @@ mod tests {
     use crate::flag::definition::{
         AttributePath, Condition, Definition, Operator, Rule, Scalar, Serve, State as FlagState, Test,
     };
+    use crate::flag::key::EnvironmentName;
     use crate::flag::key::{FlagId, FlagKey, VariantName};
     use crate::flag::kill::{KillMark, KillSet};
     use crate::flag::percent::Percent;
     use crate::flag::time::Generation;
+    use crate::serve::door::Enrichment;
+    use crate::serve::http::caller::Gate;
     use axum::body::Body;
     use serde_json::{Value, json};
     use tower::ServiceExt as _;
+
+    fn single(served: &Served, key: &str, selector: Option<&str>, body: &[u8], now: Timestamp) -> Answer {
+        super::single(served, key, selector, body, std::convert::identity, now)
+    }
+
+    fn bulk<'h>(
+        served: &Served,
+        selector: Option<&str>,
+        tags: impl IntoIterator<Item = &'h str>,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Answer {
+        super::bulk(served, selector, tags, body, std::convert::identity, now)
+    }
 
     const NOW: Timestamp = Timestamp::from_micros(1);
 
@@ -565,7 +548,10 @@ mod tests {
         let value = |selector| parse(&single(&served(), "both", selector, b"", NOW)).1["value"].clone();
         assert_eq!((value(None), value(Some("flagSetId=web"))), (json!(false), json!("w")));
         assert_eq!(single(&served(), "only", Some("flagSetId=web"), b"", NOW).status, 404);
-        for selector in ["source=x", "x", "team=x"] {
+        for selector in ["source=x", "x"] {
+            assert_eq!(single(&served(), "both", Some(selector), b"", NOW).status, 404, "{selector}");
+        }
+        for selector in ["team=x", "=x"] {
             let (status, body) = parse(&single(&served(), "both", Some(selector), b"", NOW));
             assert_eq!((status, &body["errorCode"]), (400, &json!("GENERAL")), "{selector}");
             assert!(body["errorDetails"].as_str().unwrap().starts_with("invalid selector: "));
@@ -615,8 +601,11 @@ mod tests {
 
     fn ofrep(gate: Gate) -> Ofrep {
         Ofrep {
-            gate,
-            default_environment: environment("production"),
+            door: Door {
+                gate,
+                default_environment: environment("production"),
+                enrichment: Arc::new(Enrichment::default()),
+            },
             body: body::EVALUATE,
             single: Counter::default(),
             bulk: Counter::default(),

@@ -12,46 +12,10 @@ use serde_json::error::Category;
 use crate::eval::context::Context;
 use crate::eval::outcome::{ErrorCode, Evaluation};
 use crate::flag::key::FlagSetName;
+use crate::serve::selection::Selector;
 
 /// Room for one ordinary item, taken at once.
 pub const USUAL_ITEM_BYTES: usize = 192;
-
-/// Which flags a request is about: flagd's `flagd-selector`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Selector<'a> {
-    /// No selector.
-    Everything,
-    /// `flagSetId=<name>`; none (`flagSetId=`) for flags in no flag set.
-    FlagSet(Option<&'a str>),
-}
-
-/// A selector that this server cannot follow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SelectorFault {
-    /// A key that flagd does not know either.
-    #[error("unknown selector key, valid keys: \"flagSetId\"")]
-    UnknownKey,
-    /// `source=…`, or text without `=`, which means the same.
-    #[error("flags are not selected by source here, use \"flagSetId=<name>\"")]
-    Source,
-}
-
-impl<'a> Selector<'a> {
-    /// Reads the header's text.
-    ///
-    /// # Errors
-    /// It selects by something else than a flag set.
-    pub fn parse(text: Option<&'a str>) -> Result<Self, SelectorFault> {
-        match text.map(str::trim) {
-            None | Some("") => Ok(Self::Everything),
-            Some(text) => match text.split_once('=') {
-                Some(("flagSetId", name)) => Ok(Self::FlagSet((!name.is_empty()).then_some(name))),
-                Some(("source", _)) | None => Err(SelectorFault::Source),
-                Some(_) => Err(SelectorFault::UnknownKey),
-            },
-        }
-    }
-}
 
 /// Why a body holds no context. Says nothing of its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,9 +95,10 @@ pub fn list<'s>(evaluations: impl Iterator<Item = Evaluation<'s>>, selector: Sel
         item(&mut out, &evaluation);
     }
     out.extend_from_slice(b"],\"metadata\":{");
-    if let Selector::FlagSet(name) = selector {
-        out.extend_from_slice(b"\"flagSetId\":");
-        value(&mut out, name.unwrap_or_default());
+    if let Some((name, selected)) = selector.reflected() {
+        value(&mut out, name);
+        out.push(b':');
+        value(&mut out, selected);
     }
     out.extend_from_slice(b"}}");
     out
