@@ -69,6 +69,10 @@ pub const ROUTES: &[Route] = &[
     data("POST", "/ofrep/v1/evaluate/flags/{key}", Access::Data(Scope::Evaluate)),
     data("POST", "/ofrep/v1/evaluate/flags", Access::Data(Scope::Evaluate)),
     data("POST", "/ofrep/v1/evaluate/flags/", Access::Data(Scope::Evaluate)),
+    // A ticket in the URL, which a bulk answer hands out, stands for the token that it was made for: browsers send no
+    // headers here. Only this door reads tickets; what their holder may is judged like everybody else.
+    data("GET", "/ofrep/v1/sse", Access::Data(Scope::Evaluate)),
+    data("GET", "/ofrep/v1/sse/{selector}", Access::Data(Scope::Evaluate)),
     data("POST", "/rampart.v1.Evaluation/Evaluate", Access::Data(Scope::Evaluate)),
     data("POST", "/rampart.v1.Evaluation/EvaluateAll", Access::Data(Scope::Evaluate)),
     data("POST", "/rampart.v1.Subscription/Subscribe", Access::Data(Scope::Read)),
@@ -222,6 +226,8 @@ mod tests {
         D POST   /ofrep/v1/evaluate/flags/{key}                 .ynnnyny
         D POST   /ofrep/v1/evaluate/flags                       .ynnnyny
         D POST   /ofrep/v1/evaluate/flags/                      .ynnnyny
+        D GET    /ofrep/v1/sse                                  .ynnnyny
+        D GET    /ofrep/v1/sse/{selector}                       .ynnnyny
         D POST   /rampart.v1.Evaluation/Evaluate                .ynnnyny
         D POST   /rampart.v1.Evaluation/EvaluateAll             .ynnnyny
         D POST   /rampart.v1.Subscription/Subscribe             .nynyyny

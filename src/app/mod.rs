@@ -25,12 +25,14 @@ use crate::serve::door::Enrichment;
 use crate::serve::edge::{Edge, EdgeSettings, Planes};
 use crate::serve::grpc::StreamLimits;
 use crate::serve::http::body::{BodyLimit, BodyLimits};
+use crate::serve::http::cors;
+use crate::serve::http::ofrep::events::EventSettings;
 use crate::serve::listen::Listener;
 use crate::source::file::FileSource;
 use crate::world::digest::Epoch;
 use crate::world::record::Actor;
 
-use self::settings::{JournalKind, Settings};
+use self::settings::{JournalKind, Origins, Settings};
 use self::tasks::Tasks;
 
 pub mod first_start;
@@ -202,6 +204,22 @@ fn edge_settings(settings: &Settings) -> EdgeSettings {
             drain_window: settings.drain_window,
         },
         drain_deadline: settings.drain_deadline,
+        evaluations_per_second: limits.evaluations_per_second,
+        cors: settings.cors_origins.as_ref().map(cors_origins),
+        events: settings.ofrep_sse.then(|| EventSettings {
+            public_url: settings.sse_public_url.clone(),
+            inactivity: settings.sse_inactivity_delay,
+            keep_alive: settings.sse_keepalive,
+            stall: connection_stall(),
+        }),
+    }
+}
+
+fn cors_origins(origins: &Origins) -> cors::Origins {
+    match origins {
+        Origins::Any => cors::Origins::Any,
+        // They were checked to be plain ASCII.
+        Origins::Only(names) => cors::Origins::Only(names.iter().filter_map(|name| name.parse().ok()).collect()),
     }
 }
 

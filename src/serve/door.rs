@@ -4,6 +4,7 @@
 //! it is answered on the wire is the surfaces' own.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
@@ -15,6 +16,7 @@ use crate::flag::key::EnvironmentName;
 use crate::flag::time::Timestamp;
 use crate::serve::http::caller::{Gate, authenticate, decide_environment, permit};
 use crate::serve::http::problem::{Missing, Problem};
+use crate::serve::rate::{Caller, RateLimit};
 use crate::snapshot::Snapshot;
 
 /// What the operator adds to every context: fixed attributes, and attributes from headers. Lowest to highest priority:
@@ -52,6 +54,8 @@ pub struct Door {
     pub default_environment: EnvironmentName,
     /// What is added to every context.
     pub enrichment: Arc<Enrichment>,
+    /// How often each caller may ask for evaluations; none: as often as it can.
+    pub rate: Option<Arc<RateLimit>>,
 }
 
 /// A caller that may do what it asks, and what it sees.
@@ -72,9 +76,22 @@ impl Door {
     /// 401 and 403; 503 where the environment has nothing to serve yet.
     pub fn admit(&self, headers: &HeaderMap, query: Option<&str>, route: (&str, &str)) -> Result<Admitted, Problem> {
         let now = self.gate.clock.now();
+        let principal = authenticate(headers, query, &self.gate.hub.tokens(), now)?;
+        self.admit_as(principal, route, now)
+    }
+
+    /// The same for a caller that has proved who it is.
+    ///
+    /// # Errors
+    /// 403, and 401 for nobody; 503 where the environment has nothing to serve yet.
+    pub fn admit_as(
+        &self,
+        principal: Option<Principal>,
+        route: (&str, &str),
+        now: Timestamp,
+    ) -> Result<Admitted, Problem> {
         let row = policy::find(Plane::Data, route.0, route.1);
         let row = row.ok_or_else(|| Problem::NotFound(Missing::Route, String::new()))?;
-        let principal = authenticate(headers, query, &self.gate.hub.tokens(), now)?;
         let environment = decide_environment(principal.as_ref(), &self.default_environment)?;
         let Some(snapshot) = self.gate.hub.current(environment) else {
             // Nobody without a right to this environment learns whether it is there.
@@ -86,5 +103,15 @@ impl Door {
         };
         permit(principal.as_ref(), row, Some(environment), snapshot.data_plane_auth)?;
         Ok(Admitted { principal, snapshot, now })
+    }
+
+    /// Takes one evaluation request from what a caller may ask now: its token's share, or its address's without one.
+    ///
+    /// # Errors
+    /// 429 with the time to wait.
+    pub fn spend(&self, principal: Option<&Principal>, peer: Option<IpAddr>, now: Timestamp) -> Result<(), Problem> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        let caller = principal.map_or_else(|| Caller::at(peer), |principal| Caller::Token(principal.id));
+        rate.take(caller, now).map_err(|retry_after| Problem::TooManyRequests { retry_after })
     }
 }

@@ -15,11 +15,14 @@ use super::grpc::{self, Grpc, Health, StreamLimits};
 use super::http::admin::{self, Admin};
 use super::http::body::BodyLimits;
 use super::http::caller::{Gate, admin_gate};
+use super::http::cors::{self, Origins};
+use super::http::ofrep::events::{EventSettings, Events};
 use super::http::ofrep::{self, Ofrep};
 use super::http::problem;
 use super::http::request_id::{RequestIds, number_requests};
 use super::listen::{DrainReport, ListenMetrics, ListenOptions, Listener};
 use super::metrics::Metrics;
+use super::rate::RateLimit;
 use crate::control::{Control, Random, draw};
 use crate::flag::key::EnvironmentName;
 use crate::snapshot::subscribers::Subscribers;
@@ -45,6 +48,12 @@ pub struct EdgeSettings {
     pub streams: StreamLimits,
     /// How long the drain lets requests and streams finish.
     pub drain_deadline: Duration,
+    /// Evaluation requests that one caller may make in a second; none: as many as it can.
+    pub evaluations_per_second: Option<u32>,
+    /// The web pages that may read what the data plane answers; none: no page of another origin.
+    pub cors: Option<Origins>,
+    /// OFREP's change streams; none: they are switched off.
+    pub events: Option<EventSettings>,
 }
 
 /// The two bound ports.
@@ -98,7 +107,12 @@ impl Edge {
             gate: gate.clone(),
             default_environment: settings.default_environment.clone(),
             enrichment: Arc::new(settings.enrichment.clone()),
+            rate: settings.evaluations_per_second.map(|requests| Arc::new(RateLimit::per_second(requests))),
         };
+        let events = settings
+            .events
+            .clone()
+            .map(|settings| Events::new(settings, draining.clone(), tasks.clone(), metrics.change_streams()));
         let grpc = Grpc {
             door: door.clone(),
             subscribers,
@@ -107,7 +121,7 @@ impl Edge {
             tasks,
             evaluations: metrics.evaluations("grpc"),
         };
-        let (data, health) = data_plane(settings, door, &metrics, grpc);
+        let (data, health) = data_plane(settings, door, &metrics, grpc, events);
         let admin = admin_plane(settings, control, random, gate, metrics, draining);
         let number = from_fn_with_state(ids, number_requests);
         Self {
@@ -140,15 +154,26 @@ impl Edge {
     }
 }
 
-fn data_plane(settings: &EdgeSettings, door: Door, metrics: &Metrics, grpc: Grpc) -> (Router, Health) {
+fn data_plane(
+    settings: &EdgeSettings,
+    door: Door,
+    metrics: &Metrics,
+    grpc: Grpc,
+    events: Option<Events>,
+) -> (Router, Health) {
     let ofrep = Ofrep {
         door,
         body: settings.bodies.evaluate,
         single: metrics.evaluations("ofrep"),
         bulk: metrics.evaluations("ofrep_bulk"),
+        events,
     };
     let (services, health) = grpc::routes(grpc);
-    (ofrep::routes(ofrep).merge(services).fallback(problem::not_found), health)
+    let mut routes = ofrep::routes(ofrep).merge(services).fallback(problem::not_found);
+    if let Some(origins) = &settings.cors {
+        routes = routes.layer(cors::layer(origins));
+    }
+    (routes, health)
 }
 
 fn admin_plane(

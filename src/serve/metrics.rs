@@ -37,6 +37,7 @@ pub struct Metrics {
     journal: Gauge,
     unjournaled: Gauge,
     subscribers: Gauge,
+    change_streams: Gauge,
     followed: Arc<Subscribers>,
 }
 
@@ -66,6 +67,7 @@ impl Metrics {
             journal: Gauge::default(),
             unjournaled: Gauge::default(),
             subscribers: Gauge::default(),
+            change_streams: Gauge::default(),
             followed,
             registry: Arc::default(),
         };
@@ -81,12 +83,18 @@ impl Metrics {
             metrics.unjournaled.clone(),
         );
         registry.register("subscribers", "Connected subscribers", metrics.subscribers.clone());
+        registry.register("change_streams", "Open OFREP change streams", metrics.change_streams.clone());
         Self { registry: Arc::new(registry), ..metrics }
     }
 
     /// The counter of one surface (`ofrep`, `ofrep_bulk`, `grpc`); to be kept by the surface.
     pub fn evaluations(&self, surface: &'static str) -> Counter {
         self.evaluations.get_or_create(&Surface { surface }).clone()
+    }
+
+    /// The gauge of open change streams; to be kept by those who open them.
+    pub fn change_streams(&self) -> Gauge {
+        self.change_streams.clone()
     }
 
     /// Everything as OpenMetrics text.

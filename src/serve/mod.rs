@@ -8,5 +8,6 @@ pub mod grpc;
 pub mod http;
 pub mod listen;
 pub mod metrics;
+pub mod rate;
 pub mod selection;
 pub mod socket;

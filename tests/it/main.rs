@@ -16,6 +16,7 @@ mod journal;
 mod journal_faults;
 mod journal_sample;
 mod journal_vectors;
+mod ofrep;
 mod phase_9;
 mod power_cut;
 mod routes;

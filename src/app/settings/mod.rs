@@ -46,6 +46,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whose pages may read answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// Everybody's.
+    Any,
+    /// Those of exactly these origins.
+    Only(Vec<String>),
+}
+
 /// Everything that can be set about a server.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -67,6 +76,16 @@ pub struct Settings {
     pub default_environment: EnvironmentName,
     /// What a new environment asks of its callers.
     pub data_plane_auth: DataPlaneAuth,
+    /// The web pages that may read the data plane's answers; none: those of no other origin.
+    pub cors_origins: Option<Origins>,
+    /// True where OFREP's clients are told of changes by a stream.
+    pub ofrep_sse: bool,
+    /// Where clients open that stream; none: at the origin they send evaluations to.
+    pub sse_public_url: Option<String>,
+    /// How long a page may be in the background before its client closes the stream.
+    pub sse_inactivity_delay: Duration,
+    /// Between two signs of life on a quiet stream.
+    pub sse_keepalive: Duration,
     /// The token that `/metrics` asks for; none: it is open.
     pub metrics_token: Option<Secret>,
     /// How long a kill waits for the journal before it is answered `202`.
@@ -94,6 +113,8 @@ pub struct Limits {
     pub admin_body_bytes: usize,
     /// Bytes of an import.
     pub import_body_bytes: usize,
+    /// OFREP requests that one caller may make in a second.
+    pub evaluations_per_second: Option<u32>,
     /// How long a request's head may take.
     pub header_read_timeout: Duration,
     /// How long a request's body may take.
@@ -277,6 +298,11 @@ impl Values<'_> {
             admin_listen: self.get("admin_listen", value::address)?,
             default_environment: self.get("default_environment", value::environment)?,
             data_plane_auth: self.get("data_plane_auth", value::auth)?,
+            cors_origins: self.find("cors_origins", value::origins)?,
+            ofrep_sse: self.get("ofrep_sse", value::switch)?,
+            sse_public_url: self.find("sse_public_url", value::url)?,
+            sse_inactivity_delay: self.get("sse_inactivity_delay", value::duration)?,
+            sse_keepalive: self.get("sse_keepalive", value::duration)?,
             metrics_token: self.find("metrics_token", value::secret)?,
             kill_journal_wait: self.get("kill_journal_wait", value::duration)?,
             drain_window: self.get("drain_window", value::duration)?,
@@ -293,6 +319,7 @@ impl Values<'_> {
             evaluate_body_bytes: self.get("limits.evaluate_body_bytes", value::bytes)?,
             admin_body_bytes: self.get("limits.admin_body_bytes", value::bytes)?,
             import_body_bytes: self.get("limits.import_body_bytes", value::bytes)?,
+            evaluations_per_second: self.find("limits.evaluations_per_second", value::count)?,
             header_read_timeout: self.get("limits.header_read_timeout", value::duration)?,
             body_read_timeout: self.get("limits.body_read_timeout", value::duration)?,
             idle_timeout: self.get("limits.idle_timeout", value::duration)?,

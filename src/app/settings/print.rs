@@ -41,7 +41,9 @@ fn literal(kind: Kind, text: &str) -> String {
         | Kind::Duration(..)
         | Kind::Bytes(..)
         | Kind::Filter
-        | Kind::Secret => toml::Value::String(text.to_owned()).to_string(),
+        | Kind::Secret
+        | Kind::Origins
+        | Kind::Url => toml::Value::String(text.to_owned()).to_string(),
     }
 }
 

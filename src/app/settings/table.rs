@@ -45,6 +45,10 @@ pub enum Kind {
     Filter,
     /// A text that is never shown.
     Secret,
+    /// Origins of web pages, or `*`.
+    Origins,
+    /// The address of a server, with or without a path.
+    Url,
 }
 
 const KIB: u64 = 1024;
@@ -100,6 +104,20 @@ pub const TABLE: &[Setting] = &[
         "optional",
         "whether new environments answer callers without a token",
     ),
+    unset("cors_origins", Kind::Origins, "the web pages that may read the data plane's answers, by their origins"),
+    setting("ofrep_sse", Kind::Switch, "true", "whether OFREP's clients are told of changes by a stream"),
+    unset(
+        "sse_public_url",
+        Kind::Url,
+        "where clients open that stream, as far as it is not the origin they send evaluations to",
+    ),
+    setting(
+        "sse_inactivity_delay",
+        Kind::Duration(SECOND, HOUR),
+        "120s",
+        "how long a page may be in the background before its client closes the stream",
+    ),
+    setting("sse_keepalive", Kind::Duration(SECOND, HOUR), "30s", "between two signs of life on a quiet stream"),
     unset("metrics_token", Kind::Secret, "the token that `/metrics` asks for; it is open where this is not set"),
     setting(
         "kill_journal_wait",
@@ -119,6 +137,11 @@ pub const TABLE: &[Setting] = &[
     setting("limits.evaluate_body_bytes", Kind::Bytes(KIB, IMPORT_BYTES), "64KiB", "the body of an evaluation"),
     setting("limits.admin_body_bytes", Kind::Bytes(KIB, IMPORT_BYTES), "1MiB", "the body of an admin request"),
     setting("limits.import_body_bytes", Kind::Bytes(KIB, IMPORT_BYTES), "16MiB", "the body of an import"),
+    unset(
+        "limits.evaluations_per_second",
+        Kind::Count(1, 1_000_000),
+        "OFREP requests that one token, or one address without a token, may make in a second; beyond that 429",
+    ),
     setting("limits.header_read_timeout", Kind::Duration(SECOND, MINUTE), "5s", "how long a request's head may take"),
     setting("limits.body_read_timeout", Kind::Duration(SECOND, HOUR), "10s", "how long a request's body may take"),
     setting(

@@ -28,6 +28,7 @@ fn other_value(setting: &Setting) -> String {
         table::Kind::Path => "elsewhere",
         table::Kind::Address => "127.0.0.1:9999",
         table::Kind::Environment => "staging",
+        table::Kind::Switch if setting.default == Some("true") => "false",
         table::Kind::Switch => "true",
         table::Kind::Choice(words) => words.iter().rev().find(|word| Some(**word) != setting.default).unwrap(),
         table::Kind::Duration(..) => "17s",
@@ -35,6 +36,8 @@ fn other_value(setting: &Setting) -> String {
         table::Kind::Count(..) => "77",
         table::Kind::Filter => "warn",
         table::Kind::Secret => "hunter2",
+        table::Kind::Origins => "https://shop.example",
+        table::Kind::Url => "https://flags.example",
     };
     text.to_owned()
 }

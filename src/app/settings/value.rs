@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::flag::key::EnvironmentName;
 
 use super::table::Kind;
-use super::{DataPlaneAuth, JournalKind, LogFormat};
+use super::{DataPlaneAuth, JournalKind, LogFormat, Origins};
 
 /// What is shown instead of a secret.
 pub const REDACTED: &str = "[redacted]";
@@ -74,6 +74,8 @@ impl Kind {
             }
             Self::Filter => filter(text).map(drop),
             Self::Secret => secret(text).map(drop),
+            Self::Origins => origins(text).map(drop),
+            Self::Url => url(text).map(drop),
         }
     }
 
@@ -90,6 +92,8 @@ impl Kind {
             Self::Count(least, most) => format!("{least} to {most}"),
             Self::Filter => "directives".to_owned(),
             Self::Secret => "a secret".to_owned(),
+            Self::Origins => "origins with commas between them, or `*`".to_owned(),
+            Self::Url => "a URL".to_owned(),
         }
     }
 }
@@ -207,6 +211,56 @@ pub fn secret(text: &str) -> Result<Secret, Wrong> {
     Ok(Secret(text.to_owned()))
 }
 
+/// Origins as browsers send them, with commas between them, or `*` for all.
+///
+/// # Errors
+/// One of them is no origin, or not written as browsers write it: it would match no page.
+pub fn origins(text: &str) -> Result<Origins, Wrong> {
+    if text.trim() == "*" {
+        return Ok(Origins::Any);
+    }
+    text.split(',').map(|origin| self::origin(origin.trim())).collect::<Result<_, _>>().map(Origins::Only)
+}
+
+fn origin(text: &str) -> Result<String, Wrong> {
+    let example = "write each as a browser sends it, such as https://shop.example or http://localhost:3000";
+    if text == "*" {
+        return wrong("has `*` among other origins", "write `*` alone, or only the others");
+    }
+    let Some((scheme, host)) = text.split_once("://") else {
+        return wrong(format!("holds {text:?}, which is not an origin"), example);
+    };
+    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let scheme_fits = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| lower(byte) || b"+-.".contains(&byte));
+    if host.contains(['/', '?', '#']) {
+        let fix = "leave out what comes after the host and the port, the last slash too";
+        return wrong(format!("holds {text:?}, and an origin has no path"), fix);
+    }
+    if !scheme_fits || host.is_empty() || !host.bytes().all(|byte| lower(byte) || b"-._:[]".contains(&byte)) {
+        return wrong(format!("holds {text:?}, which is not an origin"), example);
+    }
+    if (scheme == "https" && host.ends_with(":443")) || (scheme == "http" && host.ends_with(":80")) {
+        let fix = "leave the port out: browsers do not send the usual one";
+        return wrong(format!("holds {text:?}, which no browser sends"), fix);
+    }
+    Ok(text.to_owned())
+}
+
+/// The address of a server for its clients.
+///
+/// # Errors
+/// It is none that a path can be added to.
+pub fn url(text: &str) -> Result<String, Wrong> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}?#@".contains(&byte);
+    if host.is_none_or(|host| host.is_empty() || host.starts_with('/') || !host.bytes().all(plain)) {
+        let fix = "write http:// or https://, a host, and a path where there is one, such as https://flags.example";
+        return wrong("is not the URL of a server", fix);
+    }
+    Ok(text.to_owned())
+}
+
 /// A whole number.
 ///
 /// # Errors
@@ -307,6 +361,44 @@ mod tests {
         assert_eq!(count::<u32>("4096"), Ok(4096));
         for text in ["", "+1", "-1", "1_000", "4294967296", "1e3"] {
             assert!(count::<u32>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_send_them() {
+        for text in ["https://shop.example", "http://localhost:3000", "capacitor://localhost", "http://[::1]:8080"] {
+            assert_eq!(origins(text), Ok(Origins::Only(vec![text.to_owned()])), "{text}");
+        }
+        let two = vec!["https://a.example".to_owned(), "https://b.example:8443".to_owned()];
+        assert_eq!(origins("https://a.example, https://b.example:8443"), Ok(Origins::Only(two)));
+        assert_eq!(origins(" * "), Ok(Origins::Any));
+        for (text, fix) in [
+            ("https://shop.example/", "the last slash too"),
+            ("https://shop.example/app", "leave out what comes after"),
+            ("https://shop.example:443", "leave the port out"),
+            ("http://shop.example:80", "leave the port out"),
+            ("shop.example", "as a browser sends it"),
+            ("https://Shop.example", "as a browser sends it"),
+            ("https://*.example", "as a browser sends it"),
+            ("https://a.example,", "as a browser sends it"),
+            ("https://a.example,*", "write `*` alone"),
+            ("null", "as a browser sends it"),
+            ("", "as a browser sends it"),
+        ] {
+            let found = origins(text).unwrap_err();
+            assert!(found.fix.contains(fix), "{text:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn urls_name_a_server() {
+        for text in ["https://flags.example", "http://127.0.0.1:8013/", "https://flags.example/base"] {
+            assert_eq!(url(text), Ok(text.to_owned()));
+        }
+        for text in
+            ["", "flags.example", "ftp://flags.example", "https://", "https:///x", "https://a/?b", "https://a b"]
+        {
+            assert!(url(text).is_err(), "{text}");
         }
     }
 

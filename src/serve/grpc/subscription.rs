@@ -402,6 +402,7 @@ mod tests {
                 gate: Gate { hub: Arc::new(hub), clock: Clock::manual(NOW) },
                 default_environment: production(),
                 enrichment: Arc::default(),
+                rate: None,
             },
             subscribers: Arc::new(Subscribers::default()),
             limits: StreamLimits {

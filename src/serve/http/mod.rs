@@ -4,9 +4,9 @@
 pub mod admin;
 pub mod body;
 pub mod caller;
+pub mod cors;
 #[cfg(test)]
 mod fixture;
 pub mod ofrep;
-pub mod ofrep_json;
 pub mod problem;
 pub mod request_id;

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 pub mod http;
+pub mod sse;
 
 /// How long a test waits for something that will happen.
 pub const GUARD: Duration = Duration::from_secs(30);

@@ -84,8 +84,13 @@ pub fn item(out: &mut Vec<u8>, evaluation: &Evaluation<'_>) {
     out.push(b'}');
 }
 
-/// The body of a bulk answer; `expected` is about how many items there will be.
-pub fn list<'s>(evaluations: impl Iterator<Item = Evaluation<'s>>, selector: Selector<'_>, expected: usize) -> Vec<u8> {
+/// The body of a bulk answer; `expected` is about how many items there will be, `event_streams` a JSON value.
+pub fn list<'s>(
+    evaluations: impl Iterator<Item = Evaluation<'s>>,
+    selector: Selector<'_>,
+    expected: usize,
+    event_streams: Option<&str>,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + expected * USUAL_ITEM_BYTES);
     out.extend_from_slice(b"{\"flags\":[");
     for (at, evaluation) in evaluations.enumerate() {
@@ -100,7 +105,12 @@ pub fn list<'s>(evaluations: impl Iterator<Item = Evaluation<'s>>, selector: Sel
         out.push(b':');
         value(&mut out, selected);
     }
-    out.extend_from_slice(b"}}");
+    out.push(b'}');
+    if let Some(event_streams) = event_streams {
+        out.extend_from_slice(b",\"eventStreams\":");
+        out.extend_from_slice(event_streams.as_bytes());
+    }
+    out.push(b'}');
     out
 }
 
