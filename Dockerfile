@@ -1,5 +1,6 @@
 # Built by `docker build -t rampart .`, run by
-# `docker run -p 8013:8013 -p 127.0.0.1:8014:8014 -v rampart:/data rampart`.
+# `docker run -p 8013:8013 -p 127.0.0.1:8014:8014 -v rampart:/data rampart`. In place of flagd's image:
+# `docker run -p 8013-8016:8013-8016 -v $PWD/flags.json:/flags.json -v rampart:/data rampart start --uri file:/flags.json`.
 
 FROM rust:1.95-slim-bookworm AS build
 # A C compiler for the bundled SQLite; nothing else is not Rust.
@@ -25,8 +26,9 @@ ENV RAMPART_LISTEN=0.0.0.0:8013 \
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
-# Data plane: evaluations and subscriptions. Control plane: admin API and metrics.
-EXPOSE 8013 8014
+# Data plane: evaluations and subscriptions. Control plane: admin API and metrics. `rampart start` also listens where
+# flagd's clients look for sync (8015) and OFREP (8016); both are the data plane again.
+EXPOSE 8013 8014 8015 8016
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["rampart", "health"]
 ENTRYPOINT ["rampart"]

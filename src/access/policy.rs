@@ -96,6 +96,9 @@ pub const ROUTES: &[Route] = &[
     data("POST", "/grpc.health.v1.Health/Check", Access::Open),
     data("POST", "/grpc.health.v1.Health/List", Access::Open),
     data("POST", "/grpc.health.v1.Health/Watch", Access::Open),
+    admin("POST", "/grpc.health.v1.Health/Check", Access::Open),
+    admin("POST", "/grpc.health.v1.Health/List", Access::Open),
+    admin("POST", "/grpc.health.v1.Health/Watch", Access::Open),
     admin("GET", "/healthz", Access::Open),
     admin("GET", "/readyz", Access::Open),
     admin("GET", "/metrics", Access::Metrics),
@@ -251,6 +254,9 @@ mod tests {
         D POST   /grpc.health.v1.Health/Check                   yyyyyyyy
         D POST   /grpc.health.v1.Health/List                    yyyyyyyy
         D POST   /grpc.health.v1.Health/Watch                   yyyyyyyy
+        A POST   /grpc.health.v1.Health/Check                   yyyyyyyy
+        A POST   /grpc.health.v1.Health/List                    yyyyyyyy
+        A POST   /grpc.health.v1.Health/Watch                   yyyyyyyy
         A GET    /healthz                                       yyyyyyyy
         A GET    /readyz                                        yyyyyyyy
         A GET    /metrics                                       yyyyyyyy

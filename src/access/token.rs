@@ -71,6 +71,15 @@ pub fn issue(id: [u8; 8], secret: [u8; 32]) -> IssuedToken {
     IssuedToken { id: TokenId(id), text, hash: hash(TokenId(id), &secret) }
 }
 
+/// A token whose text was made elsewhere, by whoever keeps the secrets of a deployment.
+///
+/// # Errors
+/// The text is no token.
+pub fn known(text: &str) -> Result<IssuedToken, TokenFault> {
+    let (id, secret) = parse(text)?;
+    Ok(issue(id.0, secret))
+}
+
 /// The environments in which a token counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -6,46 +6,74 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use crate::access::scope::{Scope, Scopes};
-use crate::access::token::{Environments, IssuedToken, TOKEN_PREFIX, issue};
+use crate::access::token::{Environments, IssuedToken, TOKEN_PREFIX, issue, known};
 use crate::control::command::{Call, Command, NewToken};
 use crate::control::{Control, Random, draw};
 use crate::world::record::Actor;
+
+use super::settings::{JournalKind, Settings};
 
 /// The file in the data folder that holds the first admin token.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
 const UNFINISHED: &str = "admin.token.new";
 
-/// Makes the first admin token where there is none yet.
+/// Makes the first admin token where there is none yet, or registers the one of the settings. Returns the file that
+/// holds the one it made, now or at an earlier start.
 ///
 /// # Errors
 /// The data folder or the journal cannot be written.
-pub async fn admin_token(data_dir: &Path, control: &Control, random: Random, in_memory: bool) -> anyhow::Result<()> {
-    let (unfinished, file) = (data_dir.join(UNFINISHED), data_dir.join(ADMIN_TOKEN_FILE));
-    if !control.hub().tokens().is_empty() {
-        return finish(&unfinished, &file, control);
+pub async fn admin_token(settings: &Settings, control: &Control, random: Random) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(secret) = &settings.admin_token {
+        register(&known(secret.expose())?, "admin token of the settings", control).await?;
+        return Ok(None);
     }
-    if in_memory {
-        std::fs::create_dir_all(data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
+    let (unfinished, file) = (settings.data_dir.join(UNFINISHED), settings.data_dir.join(ADMIN_TOKEN_FILE));
+    if !control.hub().tokens().is_empty() {
+        finish(&unfinished, &file, control)?;
+        return Ok(Some(file));
     }
     let issued = issue(draw(random), draw(random));
-    write_private(&unfinished, &issued).with_context(|| format!("cannot write {}", unfinished.display()))?;
+    let in_memory = settings.journal == JournalKind::Memory;
+    if in_memory
+        && let Err(error) =
+            std::fs::create_dir_all(&settings.data_dir).and_then(|()| write_private(&unfinished, &issued))
+    {
+        // Nothing is kept anyway, so a read-only disk is no reason not to serve.
+        tracing::warn!(folder = %settings.data_dir.display(), %error,
+            "no admin token could be written, so nobody can kill a flag here; set RAMPART_ADMIN_TOKEN or RAMPART_DATA_DIR");
+        return Ok(None);
+    }
+    if !in_memory {
+        write_private(&unfinished, &issued).with_context(|| format!("cannot write {}", unfinished.display()))?;
+    }
+    register(&issued, "first admin token", control).await?;
+    std::fs::rename(&unfinished, &file).with_context(|| format!("cannot write {}", file.display()))?;
+    tracing::info!(file = %file.display(), "first start: the admin token is in this file; use it with `rampart … --data-dir DIR`, or RAMPART_TOKEN=$(cat FILE)");
+    Ok(Some(file))
+}
+
+async fn register(token: &IssuedToken, name: &str, control: &Control) -> anyhow::Result<()> {
+    if let Some(held) = control.hub().tokens().get(token.id) {
+        if held.revoked || held.hash != token.hash {
+            tracing::warn!(id = %token.id, "the admin token of the settings was revoked, or its id belongs to another one; it does not count");
+        }
+        return Ok(());
+    }
     let token = NewToken {
-        id: issued.id.to_string(),
-        name: "first admin token".to_owned(),
-        hash: issued.hash.0,
+        id: token.id.to_string(),
+        name: name.to_owned(),
+        hash: token.hash.0,
         scopes: Scopes::only(Scope::Admin),
         environments: Environments::All,
         expires: None,
     };
     let call = Call { actor: Actor::system("first-start"), reason: None, idempotency: None };
     control.submit(Command::IssueToken(token), call).await?;
-    std::fs::rename(&unfinished, &file).with_context(|| format!("cannot write {}", file.display()))?;
-    tracing::info!(file = %file.display(), "first start: the admin token is in this file; use it with `rampart … --data-dir DIR`, or RAMPART_TOKEN=$(cat FILE)");
     Ok(())
 }
 

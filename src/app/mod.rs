@@ -4,14 +4,13 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::policy::DataPlaneAuth;
 use crate::control::boot::{Boot, Booted};
 use crate::control::clock::Clock;
 use crate::control::command::{Call, Command};
@@ -22,13 +21,13 @@ use crate::journal::pending::Pending;
 use crate::journal::sqlite::{Options, SqliteJournal};
 use crate::serve::connection::ConnectionLimits;
 use crate::serve::door::Enrichment;
-use crate::serve::edge::{Edge, EdgeSettings, Planes};
+use crate::serve::edge::{Edge, EdgeSettings, Opening, Planes};
 use crate::serve::grpc::StreamLimits;
 use crate::serve::http::body::{BodyLimit, BodyLimits};
 use crate::serve::http::cors;
 use crate::serve::http::ofrep::events::EventSettings;
-use crate::serve::listen::Listener;
 use crate::source::file::FileSource;
+use crate::source::several::{NamedFile, SeveralFiles};
 use crate::world::digest::Epoch;
 use crate::world::record::Actor;
 
@@ -36,17 +35,21 @@ use self::settings::{JournalKind, Origins, Settings};
 use self::tasks::Tasks;
 
 pub mod first_start;
+pub mod flagd;
+mod ports;
 pub mod settings;
 pub mod tasks;
 pub mod telemetry;
 
-/// Where a server came to listen.
-#[derive(Debug, Clone, Copy)]
+/// Where a server came to listen, and how it is entered.
+#[derive(Debug, Clone)]
 pub struct Bound {
-    /// The data plane.
-    pub data: SocketAddr,
+    /// The ports of the data plane, each with its name: URLs, or `unix:` and a path. The first is `data`.
+    pub data: Vec<(&'static str, String)>,
     /// The admin plane.
     pub admin: SocketAddr,
+    /// The file with the admin token that the server made, where it made one.
+    pub admin_token: Option<PathBuf>,
 }
 
 /// How to start.
@@ -54,22 +57,23 @@ pub struct Bound {
 pub struct Start {
     /// The settings.
     pub settings: Settings,
+    /// Flag files that together are one source, in rising order of precedence; besides the one of the settings.
+    pub sources: Vec<NamedFile>,
     /// Go on although acknowledged records are missing from the journal.
     pub accept_cut_tail: bool,
 }
+
+/// How long a start waits for sources that cannot be read before it serves what it has; as long as flagd.
+const SOURCES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves until `stop` is cancelled or a part fails; `ready` is told where, once everything answers.
 ///
 /// # Errors
 /// Why it could not start, or which part failed.
 pub async fn run(start: Start, stop: CancellationToken, ready: impl FnOnce(&Bound)) -> anyhow::Result<()> {
-    let Start { settings, accept_cut_tail } = start;
-    let data = Listener::bind(settings.listen, settings.limits.backlog)
-        .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
-    let admin = Listener::bind(settings.admin_listen, settings.limits.backlog)
-        .with_context(|| format!("cannot listen on {} (--admin-listen)", settings.admin_listen))?;
-    let bound = Bound { data: data.local_addr()?, admin: admin.local_addr()? };
-    warn_of_exposure(&settings, &bound);
+    let Start { settings, sources, accept_cut_tail } = start;
+    let ports::Ports { data, admin, urls } = ports::bind(&settings)?;
+    let admin_address = admin.local_addr()?;
 
     let tasks = Tasks::new(stop.clone());
     // The writer outlives the listeners: what was taken is recorded before the process ends.
@@ -78,17 +82,22 @@ pub async fn run(start: Start, stop: CancellationToken, ready: impl FnOnce(&Boun
     let control = boot(&settings, accept_cut_tail, &clock, &tasks, &last).await?;
 
     default_environment(&settings, &control).await?;
-    first_start::admin_token(&settings.data_dir, &control, random, matches!(settings.journal, JournalKind::Memory))
-        .await?;
+    let admin_token = first_start::admin_token(&settings, &control, random).await?;
     if let Some(path) = &settings.flags {
         import_and_watch(&settings, path, &control, &tasks, &stop).await;
     }
+    let opening = watch_sources(&settings, sources, &control, &tasks, &stop).await;
 
-    let edge = Edge::new(&edge_settings(&settings), control, random, (stop.clone(), tasks.tracker().clone()));
-    let planes = Planes { data, admin };
-    let serving = edge.serve(planes, tasks.tracker().clone(), stop.clone());
-    ready(&bound);
-    let report = serving.await;
+    let edge_settings = EdgeSettings { opening: opening.clone(), ..edge_settings(&settings) };
+    let edge = Edge::new(&edge_settings, control, random, (stop.clone(), tasks.tracker().clone()));
+    let serving = edge.serve(Planes { data, admin }, tasks.tracker().clone(), stop.clone());
+    let announcing = async {
+        tokio::select! {
+            () = opening.open.cancelled() => ready(&Bound { data: urls, admin: admin_address, admin_token }),
+            () = stop.cancelled() => {}
+        }
+    };
+    let (report, ()) = tokio::join!(serving, announcing);
     tracing::info!(?report, "listeners drained");
 
     last.cancel();
@@ -163,13 +172,46 @@ async fn import_and_watch(
     });
 }
 
-fn warn_of_exposure(settings: &Settings, bound: &Bound) {
-    if settings.data_plane_auth == DataPlaneAuth::Optional && !bound.data.ip().is_loopback() {
-        tracing::warn!(
-            listen = %bound.data,
-            "everybody who reaches the data plane may evaluate; PUT /v1/environments/ENV with dataPlaneAuth \"required\" asks for tokens"
-        );
+/// Takes the sources in and watches them. The data plane opens at once where all of them could be read, else when they
+/// can or after a few seconds, so that clients of a server whose files are still being mounted wait instead of falling
+/// back to their defaults.
+async fn watch_sources(
+    settings: &Settings,
+    sources: Vec<NamedFile>,
+    control: &Control,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) -> Opening {
+    if sources.is_empty() {
+        return Opening::done();
     }
+    let mut files = SeveralFiles::new(sources, settings.default_environment.clone(), settings.flags_poll);
+    files.first(control).await;
+    let synced = files.is_synced(control);
+    let opening = if synced { Opening::done() } else { Opening::default() };
+    let (control, moment, until) = (control.clone(), opening.synced.clone(), stop.clone());
+    tasks.spawn("flag sources", async move {
+        files.watch(control, moment, until).await;
+        Ok::<(), Infallible>(())
+    });
+    if synced {
+        return opening;
+    }
+    tracing::warn!(
+        "not every flag source could be read: /readyz answers 412 until they can, the data plane opens in {} s",
+        SOURCES_PATIENCE.as_secs()
+    );
+    let (moments, stop) = (opening.clone(), stop.clone());
+    tasks.spawn("opening", async move {
+        tokio::select! {
+            () = moments.synced.cancelled() => {}
+            () = tokio::time::sleep(SOURCES_PATIENCE) => {}
+            () = stop.cancelled() => {}
+        }
+        moments.open.cancel();
+        Ok::<(), Infallible>(())
+    });
+    opening
 }
 
 fn edge_settings(settings: &Settings) -> EdgeSettings {
@@ -177,7 +219,10 @@ fn edge_settings(settings: &Settings) -> EdgeSettings {
     let body = |bytes| BodyLimit { bytes, time: limits.body_read_timeout };
     EdgeSettings {
         default_environment: settings.default_environment.clone(),
-        enrichment: Enrichment::default(),
+        enrichment: Enrichment {
+            fixed: settings.context_values.clone(),
+            from_headers: settings.context_from_headers.clone(),
+        },
         metrics_token: settings.metrics_token.as_ref().map(|secret| secret.expose().to_owned()),
         data_connections_max: u32::try_from(limits.max_connections_data).unwrap_or(u32::MAX),
         admin_connections_max: u32::try_from(limits.max_connections_admin).unwrap_or(u32::MAX),
@@ -187,6 +232,8 @@ fn edge_settings(settings: &Settings) -> EdgeSettings {
             ping_interval: settings.streams.keepalive_interval,
             ping_timeout: settings.streams.keepalive_timeout,
             http2_streams: limits.http2_max_concurrent_streams,
+            http1_buffer: limits.header_bytes.max(ConnectionLimits::default().http1_buffer),
+            http2_header_list: u32::try_from(limits.header_bytes).unwrap_or(u32::MAX),
             ..ConnectionLimits::default()
         },
         bodies: BodyLimits {
@@ -204,6 +251,7 @@ fn edge_settings(settings: &Settings) -> EdgeSettings {
             drain_window: settings.drain_window,
         },
         drain_deadline: settings.drain_deadline,
+        opening: Opening::done(),
         evaluations_per_second: limits.evaluations_per_second,
         cors: settings.cors_origins.as_ref().map(cors_origins),
         events: settings.ofrep_sse.then(|| EventSettings {

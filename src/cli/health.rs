@@ -4,6 +4,9 @@ use std::io::Write;
 
 use clap::Args;
 
+use crate::app::flagd::{PREFIXES, management_port};
+use crate::app::settings::environment::read_variables;
+
 use super::ServerArgs;
 use super::failure::Failure;
 use super::http::{Admin, Ask};
@@ -27,7 +30,11 @@ impl Health {
         let listening = environment
             .get("RAMPART_ADMIN_LISTEN")
             .map(|address| address.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]"));
-        let server = self.server.server.or_else(|| environment.get("RAMPART_SERVER").cloned()).or(listening);
+        // Whoever sets flagd's variable runs `start`, which follows it.
+        let managing = read_variables(&PREFIXES).ok().and_then(|all| management_port(&all));
+        let managing = managing.map(|port| format!("http://127.0.0.1:{port}"));
+        let server = self.server.server.or_else(|| environment.get("RAMPART_SERVER").cloned());
+        let server = server.or(managing).or(listening);
         let admin = Admin::new(server.as_deref().unwrap_or("http://127.0.0.1:8014"), None)?;
         let answer = block_on(admin.ask(Ask::get("/readyz")))?;
         Ok(writeln!(out, "{}", answer.body)?)

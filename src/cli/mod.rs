@@ -18,8 +18,10 @@ pub mod failure;
 pub mod flag;
 pub mod health;
 pub mod http;
+pub mod running;
 pub mod serve;
 pub mod session;
+pub mod start;
 pub mod table;
 pub mod token;
 pub mod watch;
@@ -36,6 +38,8 @@ pub struct Rampart {
 enum Command {
     /// Serve flags.
     Serve(Box<serve::Serve>),
+    /// Serve flags with the command line, variables and configuration file of flagd.
+    Start(Box<start::Start>),
     /// Check flag files: exit code 0 when clean, 1 with diagnostics.
     Check {
         /// The files; `-` is standard input. They are checked together, as parts of one environment.
@@ -119,6 +123,10 @@ impl Rampart {
             Command::Serve(serve) => {
                 drop(out);
                 serve.run()
+            }
+            Command::Start(start) => {
+                drop(out);
+                start.run()
             }
             Command::Watch(watch) => {
                 drop(out);

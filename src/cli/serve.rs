@@ -1,4 +1,4 @@
-//! `rampart serve`: compose the settings, start the log, run the server until it is told to stop.
+//! `rampart serve`: the settings from the command line, the environment and a file.
 //!
 //! Every setting of the table is an option, so that the list here cannot fall behind.
 
@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
+use crate::app::Start;
 use crate::app::settings::environment::read_environment;
 use crate::app::settings::table::{Kind, TABLE};
-use crate::app::settings::{Resolved, Settings, fault::SettingFault, load, print};
-use crate::app::{Bound, Start, run, telemetry};
+use crate::app::settings::{Resolved, fault::SettingFault, load, print};
 
 use super::failure::Failure;
+use super::running;
 
 /// Serve flags.
 #[derive(Debug, Default)]
@@ -80,7 +79,8 @@ impl FromArgMatches for Serve {
     }
 }
 
-fn capital(text: &str) -> String {
+/// A sentence of the tables, as help shows it.
+pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
@@ -92,88 +92,20 @@ impl Serve {
     /// Settings that are wrong, or why the server could not start or go on.
     #[expect(clippy::print_stdout, reason = "what was asked for")]
     pub fn run(self) -> Result<(), Failure> {
-        let resolved = self.resolve().map_err(|faults| Failure::usage(all(&faults)))?;
+        let resolved = self.resolve().map_err(|faults| running::refused(&faults))?;
         if self.print_config {
             print!("{}", print::config(&resolved));
             return Ok(());
         }
-        let settings = resolved.settings;
-        telemetry::init(settings.log_format, &settings.log_filter)
-            .map_err(|fault| Failure::usage(fault.to_string()))?;
-        for warning in resolved.warnings {
-            tracing::warn!("{warning}");
-        }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let ended = runtime.block_on(self.serve(settings));
-        // After a second signal nobody waits for what is still going on.
-        runtime.shutdown_background();
-        ended
-    }
-
-    #[expect(clippy::print_stderr, reason = "the log may be filtered; the reason why a process ended must not be")]
-    async fn serve(&self, settings: Settings) -> Result<(), Failure> {
-        let mut signals = Signals::listen()?;
-        let stop = CancellationToken::new();
-        let data_dir = settings.data_dir.clone();
-        let start = Start { settings, accept_cut_tail: self.accept_cut_tail };
-        let serving = run(start, stop.clone(), |bound| announce(bound, &data_dir));
-        tokio::pin!(serving);
-        let ended = loop {
-            tokio::select! {
-                ended = &mut serving => break ended,
-                () = signals.next() => {
-                    if stop.is_cancelled() {
-                        return Err(Failure::interrupted());
-                    }
-                    tracing::info!("stopping: draining connections; a second signal ends at once");
-                    stop.cancel();
-                }
-            }
-        };
-        ended.map_err(|error| {
-            tracing::error!("{error:#}");
-            eprintln!("error: {error:#}");
-            Failure::silent()
-        })
+        running::run(
+            Start { settings: resolved.settings, sources: Vec::new(), accept_cut_tail: self.accept_cut_tail },
+            &resolved.warnings,
+        )
     }
 
     fn resolve(&self) -> Result<Resolved, Vec<SettingFault>> {
         let environment = read_environment()?;
         let config = self.config.clone().or_else(|| environment.get("RAMPART_CONFIG").map(PathBuf::from));
         load(&self.options, &environment, config.as_deref())
-    }
-}
-
-fn all(faults: &[SettingFault]) -> String {
-    let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-    format!("the settings cannot be used:{}", lines.concat())
-}
-
-#[expect(clippy::print_stdout, reason = "scripts wait for this line")]
-fn announce(bound: &Bound, data_dir: &std::path::Path) {
-    println!("rampart is serving: data http://{}  admin http://{}", bound.data, bound.admin);
-    println!(
-        "admin token: {} (rampart flag list --data-dir {})",
-        data_dir.join("admin.token").display(),
-        data_dir.display()
-    );
-}
-
-/// SIGTERM and SIGINT: the first drains, the second ends the process at once.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

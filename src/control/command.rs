@@ -9,9 +9,11 @@ use crate::access::policy::DataPlaneAuth;
 use crate::access::scope::Scopes;
 use crate::access::token::Environments;
 use crate::flag::definition::{Definition, FlagFile, Segment};
+use crate::flag::diagnostic::Places;
 use crate::flag::key::{EnvironmentName, FlagId, SegmentName};
 use crate::flag::time::{Generation, Revision, Timestamp};
 use crate::world::digest::Digest;
+pub use crate::world::digest::Digest as TextDigest;
 use crate::world::record::{Actor, Idempotency};
 
 /// Who asks, why, and whether it may be the repetition of an earlier call.
@@ -163,6 +165,10 @@ pub struct TakeFile {
     pub bad_keys: BTreeSet<String>,
     /// The segments in it that cannot.
     pub bad_segments: BTreeSet<String>,
+    /// The flags' own sources (`Definition::source`) that could not be read: what came from them stays as it is.
+    pub unread: BTreeSet<String>,
+    /// Where everything stands, for what is found when it is compiled.
+    pub places: Places,
     /// Whether it may delete more than a fifth of the flags that came from it.
     pub allow_deletes: bool,
 }

@@ -10,10 +10,10 @@ use crate::control::command::TakeFile;
 use crate::control::plan::{Draft, Plan, Scene};
 use crate::control::refusal::Refusal;
 use crate::flag::definition::{Definition, Segment};
-use crate::flag::diagnostic::{Diagnostic, join_pointer};
+use crate::flag::diagnostic::{Diagnostic, join_pointer, object_of};
 use crate::flag::key::{FlagId, SegmentName};
 use crate::world::change::{Change, Origin};
-use crate::world::environment::Environment;
+use crate::world::environment::{Environment, Imported};
 
 /// Of the flags that came from a file, the file may delete one in this many at once without being told to.
 pub const DELETE_SHARE: usize = 5;
@@ -46,11 +46,12 @@ pub fn plan(scene: Scene<'_>, take: TakeFile) -> Result<Plan, Refusal> {
         let draft = draft(scene, &environment, &take.source, &wanted, &bad)?;
         let faults: Vec<Diagnostic> = draft.diagnose().into_iter().filter(Diagnostic::is_error).collect();
         let before = bad.len();
-        bad.extend(faults.iter().map(|fault| object_of(&fault.pointer)));
+        bad.extend(faults.iter().map(|fault| object_of(&fault.pointer).to_owned()));
         if bad.len() == before {
             return close(draft, take, notes, &environment, &faults);
         }
-        notes.extend(faults.iter().map(|fault| format!("kept its last good definition: {fault}")));
+        let located = faults.into_iter().map(|fault| take.places.locate(fault));
+        notes.extend(located.map(|fault| format!("kept its last good definition: {fault}")));
     }
 }
 
@@ -62,7 +63,7 @@ fn close(
     faults: &[Diagnostic],
 ) -> Result<Plan, Refusal> {
     if !faults.is_empty() {
-        return Err(Refusal::Invalid(faults.to_vec()));
+        return Err(Refusal::Invalid(faults.iter().map(|fault| take.places.locate(fault.clone())).collect()));
     }
     let bad = take.bad.iter().map(ToString::to_string).chain(take.bad_keys.iter().cloned());
     for name in bad.chain(take.bad_segments.iter().map(|name| format!("segment {name}"))) {
@@ -71,11 +72,6 @@ fn close(
     notes.into_iter().for_each(|note| draft.note(note));
     draft.record(Change::SourceImported { environment: environment.clone(), source: take.source, digest: take.digest });
     draft.close()
-}
-
-/// The object that a diagnostic's pointer names, as `/flags/<key>` or `/segments/<name>`, still escaped.
-fn object_of(pointer: &str) -> String {
-    pointer.split('/').take(3).collect::<Vec<_>>().join("/")
 }
 
 fn draft<'a>(
@@ -106,8 +102,15 @@ fn draft<'a>(
 
 fn compare(world: &Environment, take: &TakeFile) -> Result<Wanted, Refusal> {
     let mut wanted = Wanted::default();
+    let unread = |taken: &Imported<Definition>| {
+        let source = taken.definition.source.as_ref();
+        taken.source == take.source && source.is_some_and(|source| take.unread.contains(source))
+    };
     for (id, definition) in &take.file.flags {
         let taken = world.flag(id).and_then(|held| held.imported.as_ref());
+        if taken.is_some_and(unread) {
+            continue;
+        }
         let same = taken.is_some_and(|taken| taken.source == take.source && *taken.definition == *definition);
         if !same {
             wanted.flags.push((id.clone(), Arc::new(definition.clone())));
@@ -122,10 +125,10 @@ fn compare(world: &Environment, take: &TakeFile) -> Result<Wanted, Refusal> {
     }
     let mut came = 0;
     for (id, held) in world.flags() {
-        if held.imported.as_ref().is_some_and(|taken| taken.source == take.source) {
+        if let Some(taken) = held.imported.as_ref().filter(|taken| taken.source == take.source) {
             came += 1;
             let bad = take.bad.contains(id) || take.bad_keys.contains(id.key.as_str());
-            if !take.file.flags.contains_key(id) && !bad {
+            if !take.file.flags.contains_key(id) && !bad && !unread(taken) {
                 wanted.gone_flags.push(id.clone());
             }
         }
@@ -136,6 +139,7 @@ fn compare(world: &Environment, take: &TakeFile) -> Result<Wanted, Refusal> {
     }
     let gone = world.segments().iter().filter(|(name, held)| {
         held.imported.as_ref().is_some_and(|taken| taken.source == take.source)
+            && take.unread.is_empty()
             && !take.file.segments.contains_key(*name)
             && !take.bad_segments.contains(name.as_str())
     });

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -148,4 +149,30 @@ impl Positions {
         diagnostic.position = diagnostic.position.or_else(|| self.find(&diagnostic.pointer));
         diagnostic
     }
+}
+
+/// Where flags and segments that were found in several documents stand, by the pointer that `compile` gives them.
+#[derive(Debug, Clone, Default)]
+pub struct Places(BTreeMap<String, (String, Arc<Positions>)>);
+
+impl Places {
+    /// The object that `compile` calls `object` (`/flags/<key>`) stands in that document at `pointer`.
+    pub fn insert(&mut self, object: String, pointer: String, document: &Arc<Positions>) {
+        self.0.insert(object, (pointer, Arc::clone(document)));
+    }
+
+    /// Gives a diagnostic of `compile` the file, the place and the pointer that its object has there.
+    #[must_use]
+    pub fn locate(&self, mut diagnostic: Diagnostic) -> Diagnostic {
+        let object = object_of(&diagnostic.pointer);
+        let Some((pointer, document)) = self.0.get(object) else { return diagnostic };
+        diagnostic.pointer = format!("{pointer}{}", &diagnostic.pointer[object.len()..]);
+        document.locate(diagnostic)
+    }
+}
+
+/// The object that a pointer of `compile` is in: `/flags/<key>` or `/segments/<name>`, still escaped.
+pub fn object_of(pointer: &str) -> &str {
+    let end = pointer.match_indices('/').nth(2).map_or(pointer.len(), |(at, _)| at);
+    &pointer[..end]
 }

@@ -5,8 +5,9 @@
 //! stream), which is why the accept loop is ours. Not a router: the service is handed in.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Sleep, sleep};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
@@ -25,6 +27,7 @@ use tracing::debug;
 
 use super::activity::{Activity, Counted};
 use super::socket::{Patience, Socket};
+use super::transport::Stream;
 
 /// The body of every request that reaches a service.
 pub type RequestBody = Counted<Incoming>;
@@ -32,8 +35,8 @@ pub type RequestBody = Counted<Incoming>;
 /// Who is at the other end; in the extensions of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// The address the connection came from: the client, or the proxy before it.
-    pub address: SocketAddr,
+    /// The address the connection came from: the client, or the proxy before it; none on a Unix socket.
+    pub address: Option<SocketAddr>,
 }
 
 /// What a connection may take. The defaults are those of a server in the open.
@@ -96,23 +99,31 @@ where
 }
 
 /// What every connection of a listener shares.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connections {
     builder: Builder<Spawner>,
     limits: ConnectionLimits,
+    /// Where connections are encrypted.
+    tls: Option<TlsAcceptor>,
     /// Finish what is under way and close.
     stop: CancellationToken,
     /// Close, whatever is under way.
     abort: CancellationToken,
 }
 
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
 impl Connections {
     /// Prepares hyper. `stop` asks connections to finish, `abort` ends them.
     pub fn new(
         limits: ConnectionLimits,
+        tls: Option<TlsAcceptor>,
         tasks: TaskTracker,
-        stop: CancellationToken,
-        abort: CancellationToken,
+        (stop, abort): (CancellationToken, CancellationToken),
     ) -> Self {
         let mut builder = Builder::new(Spawner(tasks));
         builder
@@ -131,12 +142,35 @@ impl Connections {
             .max_header_list_size(limits.http2_header_list)
             .initial_stream_window_size(limits.http2_window)
             .initial_connection_window_size(limits.http2_window.saturating_mul(4));
-        Self { builder, limits, stop, abort }
+        Self { builder, limits, tls, stop, abort }
     }
 
-    /// Serves one connection until it ends.
-    pub async fn drive<S, B>(&self, stream: TcpStream, address: SocketAddr, service: S)
+    /// Serves one connection until it ends. A TLS handshake takes from the time for the first request's head, so that
+    /// a peer that dawdles there is no better off.
+    pub async fn serve<S, B>(&self, stream: Stream, peer: Peer, service: S)
     where
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
+    {
+        let mut head = Box::pin(sleep(self.limits.head_timeout));
+        let Some(tls) = &self.tls else { return self.drive(stream, peer, head, service).await };
+        let shaken = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return,
+            () = head.as_mut() => return debug!("the TLS handshake did not end in time"),
+            shaken = tls.accept(stream) => shaken,
+        };
+        match shaken {
+            // The encrypted stream is large, and every connection's task would be as large without the box.
+            Ok(stream) => self.drive(Box::new(stream), peer, head, service).await,
+            Err(error) => debug!(%error, "no TLS handshake"),
+        }
+    }
+
+    async fn drive<T, S, B>(&self, stream: T, peer: Peer, head: Pin<Box<Sleep>>, service: S)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
@@ -144,12 +178,12 @@ impl Connections {
         let activity = Arc::new(Activity::default());
         let patience =
             Patience { head: self.limits.head_timeout, stall: self.limits.stall_timeout, linger: self.limits.linger };
-        let socket = Socket::new(stream, Arc::clone(&activity), patience);
+        let socket = Socket::new(stream, Arc::clone(&activity), patience, head);
         let counted = Arc::clone(&activity);
         let service = service_fn(move |request: Request<Incoming>| {
             let under_way = counted.begin();
             let mut request = request.map(|body| Counted::request(body, under_way.clone()));
-            request.extensions_mut().insert(Peer { address });
+            request.extensions_mut().insert(peer);
             let answer = service.clone().oneshot(request);
             async move { answer.await.map(|answer| answer.map(|body| Counted::response(body, under_way))) }
         });

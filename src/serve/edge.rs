@@ -1,5 +1,6 @@
-//! Both planes of a server, put together: which routers stand behind which port, with which limits.
+//! Both planes of a server, put together: which routers stand behind which ports, with which limits, from when on.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct EdgeSettings {
     pub streams: StreamLimits,
     /// How long the drain lets requests and streams finish.
     pub drain_deadline: Duration,
+    /// From when on it serves.
+    pub opening: Opening,
     /// Evaluation requests that one caller may make in a second; none: as many as it can.
     pub evaluations_per_second: Option<u32>,
     /// The web pages that may read what the data plane answers; none: no page of another origin.
@@ -56,11 +59,30 @@ pub struct EdgeSettings {
     pub events: Option<EventSettings>,
 }
 
-/// The two bound ports.
+/// Two moments of a start. Both have come where a server waits for nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Opening {
+    /// The data plane answers from here on; until then its connections wait to be accepted.
+    pub open: CancellationToken,
+    /// Every source of flags was read once: the server is ready from here on.
+    pub synced: CancellationToken,
+}
+
+impl Opening {
+    /// Both moments have come.
+    pub fn done() -> Self {
+        let opening = Self::default();
+        opening.open.cancel();
+        opening.synced.cancel();
+        opening
+    }
+}
+
+/// The bound ports.
 #[derive(Debug)]
 pub struct Planes {
-    /// Answers and subscriptions.
-    pub data: Listener,
+    /// Answers and subscriptions: each port serves all of the data plane, and has a name for logs.
+    pub data: Vec<(&'static str, Listener)>,
     /// Administration.
     pub admin: Listener,
 }
@@ -71,16 +93,19 @@ pub struct Edge {
     data: (Router, ListenOptions),
     admin: (Router, ListenOptions),
     health: Health,
+    opening: Opening,
 }
 
 /// What became of the connections when the server stopped.
 #[derive(Debug, Clone, Copy)]
 pub struct Drained {
-    /// Of the data plane.
+    /// Of the data plane, all its ports together.
     pub data: DrainReport,
     /// Of the admin plane.
     pub admin: DrainReport,
 }
+
+type BoxFuture = Pin<Box<dyn Future<Output = DrainReport> + Send>>;
 
 impl Edge {
     /// Puts the routers together. `draining` is cancelled when the server begins to stop.
@@ -122,12 +147,13 @@ impl Edge {
             evaluations: metrics.evaluations("grpc"),
         };
         let (data, health) = data_plane(settings, door, &metrics, grpc, events);
-        let admin = admin_plane(settings, control, random, gate, metrics, draining);
+        let admin = admin_plane(settings, control, random, gate, metrics, draining).merge(health.routes());
         let number = from_fn_with_state(ids, number_requests);
         Self {
             data: (data.layer(number.clone()), options("data", settings.data_connections_max, data_metrics)),
             admin: (admin.layer(number), options("admin", settings.admin_connections_max, admin_metrics)),
             health,
+            opening: settings.opening.clone(),
         }
     }
 
@@ -139,13 +165,34 @@ impl Edge {
         let (router, options) = self.admin;
         let admin = planes.admin.serve(router, options, tasks.clone(), admin_stop.clone());
         let (router, options) = self.data;
+        let mut data: BoxFuture = Box::pin(std::future::ready(DrainReport::default()));
+        for (name, listener) in planes.data {
+            let options = ListenOptions { name, ..options.clone() };
+            let (router, tasks, stop, open) = (router.clone(), tasks.clone(), stop.clone(), self.opening.open.clone());
+            let port = async move {
+                tokio::select! {
+                    () = open.cancelled() => {}
+                    () = stop.cancelled() => {}
+                }
+                listener.serve(router, options, tasks, stop).await
+            };
+            data = Box::pin(async move {
+                let (others, own) = tokio::join!(data, port);
+                DrainReport { open: others.open + own.open, aborted: others.aborted + own.aborted }
+            });
+        }
         let data = async {
-            let report = planes.data.serve(router, options, tasks.clone(), stop).await;
+            let report = data.await;
             admin_stop.cancel();
             report
         };
         let health = async {
-            self.health.set(true).await;
+            // The health service says that it serves unless it is told otherwise.
+            self.health.set(false).await;
+            tokio::select! {
+                () = self.opening.synced.cancelled() => self.health.set(true).await,
+                () = draining.cancelled() => {}
+            }
             draining.cancelled().await;
             self.health.set(false).await;
         };
@@ -191,6 +238,7 @@ fn admin_plane(
         metrics,
         metrics_token: settings.metrics_token.as_deref().map(Arc::from),
         draining,
+        synced: settings.opening.synced.clone(),
         openapi: document.into(),
         bodies: settings.bodies,
     };

@@ -7,8 +7,10 @@
 //! is left at the deadline is cut.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,17 +18,17 @@ use http::{Request, Response};
 use hyper::body::{Body, Bytes};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::{info, warn};
 
-use super::connection::{ConnectionLimits, Connections, RequestBody};
+use super::connection::{ConnectionLimits, Connections, Peer, RequestBody};
+use super::transport::{Acceptor, Place, Stream};
 
 /// Connections that may wait to be accepted: a whole fleet that reconnects at once.
 pub const BACKLOG: u32 = 4096;
@@ -81,7 +83,7 @@ pub struct ListenMetrics {
 }
 
 /// How a drain ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DrainReport {
     /// Connections that were open when it began.
     pub open: usize,
@@ -110,10 +112,16 @@ impl Drop for Slot {
     }
 }
 
-/// A bound port.
-#[derive(Debug)]
+/// A bound port or Unix socket.
 pub struct Listener {
-    listener: TcpListener,
+    acceptor: Acceptor,
+    tls: Option<TlsAcceptor>,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("acceptor", &self.acceptor).field("tls", &self.tls.is_some()).finish()
+    }
 }
 
 impl Listener {
@@ -122,19 +130,40 @@ impl Listener {
     /// # Errors
     /// What the system says: the port is taken or may not be used, the address is not ours.
     pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restart must not wait for the old connections' TIME_WAIT.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        Ok(Self { listener: socket.listen(backlog)? })
+        Ok(Self { acceptor: Acceptor::tcp(address, backlog)?, tls: None })
+    }
+
+    /// Binds a Unix socket; one that a process left behind is replaced, one that a process listens on is not.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bind_unix(path: &Path) -> io::Result<Self> {
+        Ok(Self { acceptor: Acceptor::unix(path)?, tls: None })
+    }
+
+    /// Encrypts every connection.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<TlsAcceptor>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Where it is bound.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn place(&self) -> io::Result<Place> {
+        self.acceptor.place()
     }
 
     /// The address it is bound to.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; or it is a Unix socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        match self.place()? {
+            Place::Tcp(address) => Ok(address),
+            Place::Unix(_) => Err(io::Error::other("a Unix socket has no address")),
+        }
     }
 
     /// Serves until `stop`, then drains. The service's own streams must end on `stop` too, or they are cut.
@@ -151,13 +180,20 @@ impl Listener {
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
     {
         let abort = CancellationToken::new();
-        let connections = Arc::new(Connections::new(options.limits, tasks.clone(), stop.clone(), abort.clone()));
+        let Self { acceptor, tls } = self;
+        let encrypted = tls.is_some();
+        let ends = (stop.clone(), abort.clone());
+        let connections = Arc::new(Connections::new(options.limits, tls, tasks.clone(), ends));
         let connections_max = options.connections_max.max(1);
         let free = Arc::new(Semaphore::new(connections_max as usize));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
-        while let Some((stream, address)) = accept(&self.listener, &options, &stop).await {
+        while let Some((stream, peer)) = accept(&acceptor, &options, &stop).await {
             let Ok(slot) = Arc::clone(&free).try_acquire_owned() else {
                 options.metrics.refused.inc();
+                if encrypted {
+                    // It would take the words for a broken handshake; closing says the same for less.
+                    continue;
+                }
                 if let Ok(turn) = Arc::clone(&refusals).try_acquire_owned() {
                     tasks.spawn(async move {
                         refuse(stream).await;
@@ -169,33 +205,26 @@ impl Listener {
             let slot = Slot::take(&options.metrics, slot);
             let (connections, service) = (Arc::clone(&connections), service.clone());
             tasks.spawn(async move {
-                connections.drive(stream, address, service).await;
+                connections.serve(stream, peer, service).await;
                 drop(slot);
             });
         }
-        drop(self.listener);
+        drop(acceptor);
         drain(&options, &free, connections_max, &abort).await
     }
 }
 
 /// The next connection, set up; none once `stop` is called. Failures are waited out.
-async fn accept(
-    listener: &TcpListener,
-    options: &ListenOptions,
-    stop: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr)> {
+async fn accept(acceptor: &Acceptor, options: &ListenOptions, stop: &CancellationToken) -> Option<(Stream, Peer)> {
     let mut failures = 0;
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return None,
-            accepted = listener.accept() => accepted,
+            accepted = acceptor.accept() => accepted,
         };
         let error = match accepted {
-            Ok((stream, address)) => match set_up(&stream) {
-                Ok(()) => return Some((stream, address)),
-                Err(error) => error,
-            },
+            Ok(accepted) => return Some(accepted),
             Err(error) => error,
         };
         options.metrics.failed.inc();
@@ -224,21 +253,8 @@ fn pause_after(error: &io::Error, failures: u32) -> Option<Duration> {
     Some(Duration::from_millis(10 << failures.min(7)).min(Duration::from_secs(1)))
 }
 
-/// Sends small answers at once, and lets the system find out about peers that vanished: probes on a silent
-/// connection, a limit on bytes that nobody acknowledges.
-fn set_up(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    let keepalive =
-        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(20)))?;
-    Ok(())
-}
-
 /// Tells a connection above the cap that there is no room, and reads what it sends until it has heard.
-async fn refuse(mut stream: TcpStream) {
+async fn refuse(mut stream: Stream) {
     let told = async {
         stream.write_all(REFUSAL).await?;
         stream.shutdown().await?;
@@ -279,6 +295,7 @@ mod tests {
     use std::future::pending;
     use std::pin::Pin;
     use std::task::{Context, Poll};
+    use tokio::net::TcpStream;
     use tokio::sync::mpsc;
     use tokio::task::JoinHandle;
 

@@ -11,3 +11,5 @@ pub mod metrics;
 pub mod rate;
 pub mod selection;
 pub mod socket;
+pub mod tls;
+pub mod transport;

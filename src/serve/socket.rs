@@ -1,4 +1,4 @@
-//! A TCP stream that does not wait for ever: not for a request's head, not for a reader that takes nothing, and not
+//! A stream that does not wait for ever: not for a request's head, not for a reader that takes nothing, and not
 //! forgetting to let a peer read the answer it was given early.
 //!
 //! hyper has a timer for the head of an HTTP/1 request, but starts it while a kept connection idles, and none for the
@@ -13,7 +13,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::activity::Activity;
@@ -43,10 +42,10 @@ enum Speaks {
     Http2,
 }
 
-/// A TCP stream with [`Patience`].
+/// A stream with [`Patience`]: TCP, a Unix socket, or TLS over one of them.
 #[derive(Debug)]
-pub struct Socket {
-    stream: TcpStream,
+pub struct Socket<T> {
+    stream: T,
     activity: Arc<Activity>,
     patience: Patience,
     speaks: Speaks,
@@ -56,10 +55,10 @@ pub struct Socket {
     linger: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
-impl Socket {
-    /// Takes over a stream that was just accepted.
-    pub fn new(stream: TcpStream, activity: Arc<Activity>, patience: Patience) -> Self {
-        let head = Some((Box::pin(sleep(patience.head)), 0));
+impl<T> Socket<T> {
+    /// Takes over a stream that was just accepted; `head` is the time that is left for the first request's head.
+    pub fn new(stream: T, activity: Arc<Activity>, patience: Patience, head: Pin<Box<Sleep>>) -> Self {
+        let head = Some((head, 0));
         Self { stream, activity, patience, speaks: Speaks::Undecided(0), head, stall: None, linger: None }
     }
 
@@ -97,7 +96,7 @@ impl Socket {
     }
 
     /// Passes on what a write came to; fails when the peer has taken nothing for too long.
-    fn poll_stall(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn poll_stall<N>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<N>>) -> Poll<io::Result<N>> {
         if wrote.is_ready() {
             self.stall = None;
             return wrote;
@@ -108,7 +107,7 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl<T: AsyncRead + Unpin> AsyncRead for Socket<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = into.filled().len();
@@ -123,7 +122,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let wrote = Pin::new(&mut this.stream).poll_write(cx, bytes);
@@ -145,7 +144,10 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        // TLS keeps bytes of its own, and it is the flush that waits for the peer to take them.
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.poll_stall(cx, flushed)
     }
 
     /// Closes the sending side; after an HTTP/1 answer that came before the request's end, throws the rest away for a

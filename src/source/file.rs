@@ -4,7 +4,9 @@
 //! that notifications miss. A new text must stand still for one poll before it is taken, so that a file cut in the
 //! middle of a save is not. Whatever is wrong with it, the last good state serves on and the log says why.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -12,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::control::Control;
 use crate::control::command::{Call, Command, Outcome, TakeFile, digest};
 use crate::control::refusal::Refusal;
-use crate::flag::diagnostic::Diagnostic;
+use crate::flag::diagnostic::{Diagnostic, Places, join_pointer};
 use crate::flag::key::EnvironmentName;
 use crate::flag::limits::FILE_BYTES_MAX;
-use crate::flag::parse::{Format, parse_document};
+use crate::flag::parse::{Format, Parsed, parse_document};
 
 /// A file to watch.
 #[derive(Debug, Clone)]
@@ -75,20 +77,20 @@ impl FileSource {
     /// # Errors
     /// Why it was not taken; nothing changed then.
     pub async fn import(&self, control: &Control) -> Result<Outcome, SourceFault> {
-        let text = self.read().await?;
+        let text = read(&self.path).await?;
         self.take(control, &text).await
     }
 
     /// Watches the file until told to stop. What was taken before is given, so that it is not taken again.
     pub async fn watch(self, control: Control, stop: CancellationToken) {
-        let mut taken = self.read().await.ok().map(|text| digest(&text));
+        let mut taken = read(&self.path).await.ok().map(|text| digest(&text));
         let mut seen = taken;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(self.every) => {}
             }
-            let text = match self.read().await {
+            let text = match read(&self.path).await {
                 Ok(text) => text,
                 Err(fault) => {
                     // A file that is away for a moment is being replaced; say it once.
@@ -132,24 +134,9 @@ impl FileSource {
         }
     }
 
-    async fn read(&self) -> Result<Vec<u8>, SourceFault> {
-        let path = || self.path.display().to_string();
-        let unreadable = |error| SourceFault::Unreadable { path: path(), error };
-        let about = tokio::fs::metadata(&self.path).await.map_err(unreadable)?;
-        if !about.is_file() {
-            let error = std::io::Error::other("it is not a regular file");
-            return Err(SourceFault::Unreadable { path: path(), error });
-        }
-        if about.len() > FILE_BYTES_MAX as u64 {
-            return Err(SourceFault::TooLarge { path: path(), bytes: about.len() });
-        }
-        tokio::fs::read(&self.path).await.map_err(unreadable)
-    }
-
     async fn take(&self, control: &Control, text: &[u8]) -> Result<Outcome, SourceFault> {
         let name = self.path.display().to_string();
-        let parsed =
-            parse_document(text, Format::of_path(&self.path).unwrap_or_else(|| Format::of_text(text)), Some(&name));
+        let parsed = parse(text, &self.path, &name);
         if parsed.unreadable {
             return Err(SourceFault::Document { path: name, diagnostics: parsed.diagnostics });
         }
@@ -157,6 +144,8 @@ impl FileSource {
             environment: self.environment.clone(),
             source: identity(&self.path),
             digest: digest(text),
+            unread: BTreeSet::new(),
+            places: places([&parsed]),
             file: parsed.file,
             bad: parsed.bad_flags,
             bad_keys: parsed.bad_keys,
@@ -164,15 +153,8 @@ impl FileSource {
             allow_deletes: self.allow_deletes,
         };
         let call = Call::of_file(&name);
-        let mut outcome = control.submit(Command::TakeFile(take), call).await.map_err(|refusal| {
-            let refusal = match refusal {
-                Refusal::Invalid(found) => {
-                    Refusal::Invalid(found.into_iter().map(|d| parsed.positions.locate(d)).collect())
-                }
-                other => other,
-            };
-            SourceFault::Refused { path: name, refusal }
-        })?;
+        let refused = |refusal| SourceFault::Refused { path: name, refusal };
+        let mut outcome = control.submit(Command::TakeFile(take), call).await.map_err(refused)?;
         outcome.notes.extend(parsed.diagnostics.iter().map(ToString::to_string));
         Ok(outcome)
     }
@@ -182,4 +164,43 @@ impl FileSource {
 /// another place is the same file.
 fn identity(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// It cannot be read, is no regular file, or is too large.
+pub(super) async fn read(path: &Path) -> Result<Vec<u8>, SourceFault> {
+    let name = || path.display().to_string();
+    let unreadable = |error| SourceFault::Unreadable { path: name(), error };
+    let about = tokio::fs::metadata(path).await.map_err(unreadable)?;
+    if !about.is_file() {
+        let error = std::io::Error::other("it is not a regular file");
+        return Err(SourceFault::Unreadable { path: name(), error });
+    }
+    if about.len() > FILE_BYTES_MAX as u64 {
+        return Err(SourceFault::TooLarge { path: name(), bytes: about.len() });
+    }
+    tokio::fs::read(path).await.map_err(unreadable)
+}
+
+/// Reads a document in the format that the file's name or, without one, its text has.
+pub(super) fn parse(text: &[u8], path: &Path, name: &str) -> Parsed {
+    parse_document(text, Format::of_path(path).unwrap_or_else(|| Format::of_text(text)), Some(name))
+}
+
+/// Where the flags and segments of documents stand; of those that stand in several, the last place.
+pub(super) fn places<'d>(documents: impl IntoIterator<Item = &'d Parsed>) -> Places {
+    let mut places = Places::default();
+    for parsed in documents {
+        let positions = Arc::new(parsed.positions.clone());
+        for (id, pointer) in &parsed.pointers {
+            places.insert(join_pointer("/flags", id.key.as_str()), pointer.clone(), &positions);
+        }
+        for name in parsed.file.segments.keys() {
+            let pointer = join_pointer("/segments", name.as_str());
+            places.insert(pointer.clone(), pointer, &positions);
+        }
+    }
+    places
 }

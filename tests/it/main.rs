@@ -21,4 +21,5 @@ mod phase_9;
 mod power_cut;
 mod routes;
 mod set_hash;
+mod start;
 mod subscribe;

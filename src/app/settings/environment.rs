@@ -13,7 +13,7 @@ pub const PREFIX: &str = "RAMPART_";
 
 /// The variables that commands read instead of the server, with what each is for.
 pub const COMMAND_VARIABLES: [(&str, &str); 4] = [
-    ("RAMPART_CONFIG", "the settings file of `serve`, as `--config`"),
+    ("RAMPART_CONFIG", "the TOML settings file of `serve` and `start`; for `serve` also `--config`"),
     ("RAMPART_SERVER", "the control plane that admin commands talk to"),
     ("RAMPART_DATA_SERVER", "the data plane that `watch` talks to"),
     ("RAMPART_TOKEN", "the token that commands carry"),
@@ -26,12 +26,22 @@ const KUBERNETES_PREFIXES: [&str; 2] = ["RAMPART_SERVICE_", "RAMPART_PORT"];
 ///
 /// # Errors
 /// The variables that are not UTF-8.
-#[expect(clippy::disallowed_methods, reason = "this is the home of the environment")]
 pub fn read_environment() -> Result<BTreeMap<String, String>, Vec<SettingFault>> {
+    read_variables(&[PREFIX])
+}
+
+/// Every variable of the process that begins with one of these.
+///
+/// # Errors
+/// Those that are not UTF-8.
+#[expect(clippy::disallowed_methods, reason = "this is the home of the environment")]
+pub fn read_variables(prefixes: &[&str]) -> Result<BTreeMap<String, String>, Vec<SettingFault>> {
     let mut variables = BTreeMap::new();
     let mut faults = Vec::new();
     for (name, value) in std::env::vars_os() {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let Some(name) = name.to_str().filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))) else {
+            continue;
+        };
         match value.into_string() {
             Ok(value) => drop(variables.insert(name.to_owned(), value)),
             Err(_) => faults.push(SettingFault::new(

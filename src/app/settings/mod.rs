@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::access::policy::DataPlaneAuth;
 use crate::flag::key::EnvironmentName;
 
@@ -70,12 +72,30 @@ pub struct Settings {
     pub allow_deletes: bool,
     /// The address of the data plane.
     pub listen: SocketAddr,
+    /// A Unix socket for the data plane instead of that address.
+    pub listen_socket: Option<PathBuf>,
+    /// A second address of the data plane, where flagd's clients look for its sync.
+    pub sync_listen: Option<SocketAddr>,
+    /// A Unix socket for the data plane instead of that address.
+    pub sync_socket: Option<PathBuf>,
+    /// A third address of the data plane, where flagd's clients look for OFREP.
+    pub ofrep_listen: Option<SocketAddr>,
+    /// The certificate of the data plane.
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key.
+    pub tls_key: Option<PathBuf>,
     /// The address of the control plane.
     pub admin_listen: SocketAddr,
     /// The environment of callers whose token names none.
     pub default_environment: EnvironmentName,
     /// What a new environment asks of its callers.
     pub data_plane_auth: DataPlaneAuth,
+    /// Attributes that every evaluation context gets.
+    pub context_values: Vec<(String, String)>,
+    /// Headers and the attributes that they become.
+    pub context_from_headers: Vec<(HeaderName, String)>,
+    /// An admin token made elsewhere.
+    pub admin_token: Option<Secret>,
     /// The web pages that may read the data plane's answers; none: those of no other origin.
     pub cors_origins: Option<Origins>,
     /// True where OFREP's clients are told of changes by a stream.
@@ -121,6 +141,8 @@ pub struct Limits {
     pub body_read_timeout: Duration,
     /// How long a connection may stay open without a request.
     pub idle_timeout: Duration,
+    /// Bytes of a request's header fields.
+    pub header_bytes: usize,
     /// Connections of the data plane.
     pub max_connections_data: usize,
     /// Connections of the control plane.
@@ -183,13 +205,13 @@ impl Effective {
 
 /// A value that somebody gave.
 #[derive(Clone)]
-struct Given {
-    text: String,
-    source: Source,
+pub(super) struct Given {
+    pub(super) text: String,
+    pub(super) source: Source,
 }
 
 /// Values by setting name, of one source.
-type Layer = BTreeMap<&'static str, Given>;
+pub(super) type Layer = BTreeMap<&'static str, Given>;
 
 /// Reads the file, if there is one, and composes the settings.
 ///
@@ -200,19 +222,28 @@ pub fn load(
     environment: &BTreeMap<String, String>,
     config: Option<&Path>,
 ) -> Result<Resolved, Vec<SettingFault>> {
-    let Some(path) = config else { return resolve(options, environment, None) };
+    let fix = "name a readable TOML file with --config or RAMPART_CONFIG, or leave both out";
+    let file = config.map(|path| read_file(path, fix)).transpose()?;
+    resolve(options, environment, file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())))
+}
+
+/// The name and the text of a settings file.
+///
+/// # Errors
+/// It cannot be read, or is too large to be one.
+pub(super) fn read_file(path: &Path, fix: &str) -> Result<(String, String), Vec<SettingFault>> {
     let name = path.display().to_string();
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(SETTINGS_FILE_BYTES_MAX + 1).read_to_string(&mut text));
     if let Err(error) = read {
-        let fix = "name a readable TOML file with --config or RAMPART_CONFIG, or leave both out".to_owned();
-        return Err(vec![SettingFault::new(name, format!("the settings file cannot be read ({error})"), fix)]);
+        let problem = format!("the settings file cannot be read ({error})");
+        return Err(vec![SettingFault::new(name, problem, fix.to_owned())]);
     }
     if text.len() as u64 > SETTINGS_FILE_BYTES_MAX {
         let problem = format!("the settings file has more than {SETTINGS_FILE_BYTES_MAX} bytes");
         return Err(vec![SettingFault::new(name, problem, "is this the right file?".to_owned())]);
     }
-    resolve(options, environment, Some((&name, &text)))
+    Ok((name, text))
 }
 
 /// Composes the settings of what was given: `options` by setting name, `environment` by variable, `file` as name and
@@ -225,20 +256,28 @@ pub fn resolve(
     environment: &BTreeMap<String, String>,
     file: Option<(&str, &str)>,
 ) -> Result<Resolved, Vec<SettingFault>> {
+    resolve_over(Layer::new(), options, environment, file, Layer::new())
+}
+
+/// As [`resolve`], with a layer over everything but the options, and other defaults under everything.
+pub(super) fn resolve_over(
+    over: Layer,
+    options: &BTreeMap<&'static str, String>,
+    environment: &BTreeMap<String, String>,
+    file: Option<(&str, &str)>,
+    defaults: Layer,
+) -> Result<Resolved, Vec<SettingFault>> {
     let (from_file, mut faults) = file.map(|(name, text)| file::read(name, text)).unwrap_or_default();
-    let from_environment = environment::layer(environment);
     let from_options = option_layer(options, &mut faults);
-    for layer in [&from_options, &from_environment, &from_file] {
+    let layers = [from_options, over, environment::layer(environment), from_file, defaults];
+    for layer in &layers {
         faults.extend(layer.iter().filter_map(|(name, given)| check(name, given)));
     }
     let effective: Vec<Effective> = TABLE
         .iter()
-        .map(|setting| {
-            let layers = [&from_options, &from_environment, &from_file];
-            match layers.iter().find_map(|layer| layer.get(setting.name)) {
-                Some(Given { text, source }) => Effective { setting, text: Some(text.clone()), source: source.clone() },
-                None => Effective { setting, text: setting.default.map(str::to_owned), source: Source::Default },
-            }
+        .map(|setting| match layers.iter().find_map(|layer| layer.get(setting.name)) {
+            Some(Given { text, source }) => Effective { setting, text: Some(text.clone()), source: source.clone() },
+            None => Effective { setting, text: setting.default.map(str::to_owned), source: Source::Default },
         })
         .collect();
     if !faults.is_empty() {
@@ -295,9 +334,18 @@ impl Values<'_> {
             flags_poll: self.get("flags_poll", value::duration)?,
             allow_deletes: self.get("allow_deletes", value::switch)?,
             listen: self.get("listen", value::address)?,
+            listen_socket: self.find("listen_socket", value::path)?,
+            sync_listen: self.find("sync_listen", value::address)?,
+            sync_socket: self.find("sync_socket", value::path)?,
+            ofrep_listen: self.find("ofrep_listen", value::address)?,
+            tls_cert: self.find("tls_cert", value::path)?,
+            tls_key: self.find("tls_key", value::path)?,
             admin_listen: self.get("admin_listen", value::address)?,
             default_environment: self.get("default_environment", value::environment)?,
             data_plane_auth: self.get("data_plane_auth", value::auth)?,
+            context_values: self.find("context_values", value::pairs)?.unwrap_or_default(),
+            context_from_headers: self.find("context_from_headers", value::headers)?.unwrap_or_default(),
+            admin_token: self.find("admin_token", value::token)?,
             cors_origins: self.find("cors_origins", value::origins)?,
             ofrep_sse: self.get("ofrep_sse", value::switch)?,
             sse_public_url: self.find("sse_public_url", value::url)?,
@@ -323,6 +371,7 @@ impl Values<'_> {
             header_read_timeout: self.get("limits.header_read_timeout", value::duration)?,
             body_read_timeout: self.get("limits.body_read_timeout", value::duration)?,
             idle_timeout: self.get("limits.idle_timeout", value::duration)?,
+            header_bytes: self.get("limits.header_bytes", value::bytes)?,
             max_connections_data: self.get("limits.max_connections_data", value::count)?,
             max_connections_admin: self.get("limits.max_connections_admin", value::count)?,
             http2_max_concurrent_streams: self.get("limits.http2_max_concurrent_streams", value::count)?,
@@ -342,17 +391,38 @@ impl Values<'_> {
 
     /// What no single value shows.
     fn contradictions(&self, settings: &Settings) -> Vec<SettingFault> {
-        let mut faults = Vec::new();
-        let (data, admin) = (settings.listen, settings.admin_listen);
-        let same_ip = data.ip() == admin.ip() || data.ip().is_unspecified() || admin.ip().is_unspecified();
-        if data.port() == admin.port() && data.port() != 0 && same_ip {
-            let problem = format!("both planes want port {}", data.port());
-            faults.push(self.between("listen", "admin_listen", problem, "give each plane a port of its own"));
+        let mut faults = self.twin_ports(settings);
+        if settings.tls_cert.is_some() != settings.tls_key.is_some() {
+            let problem = "a certificate without its key, or a key without its certificate".to_owned();
+            faults.push(self.between("tls_cert", "tls_key", problem, "name both files or none"));
         }
         if settings.drain_deadline < settings.drain_window {
             let problem = "the server would stop for good before its streams were all told to leave".to_owned();
             let fix = "make drain_deadline longer than drain_window";
             faults.push(self.between("drain_window", "drain_deadline", problem, fix));
+        }
+        faults
+    }
+
+    /// Every two listeners that want the same port.
+    fn twin_ports(&self, settings: &Settings) -> Vec<SettingFault> {
+        let listeners = [
+            ("listen", settings.listen_socket.is_none().then_some(settings.listen)),
+            ("admin_listen", Some(settings.admin_listen)),
+            ("sync_listen", settings.sync_listen.filter(|_| settings.sync_socket.is_none())),
+            ("ofrep_listen", settings.ofrep_listen),
+        ];
+        let listeners = listeners.into_iter().filter_map(|(name, address)| Some((name, address?)));
+        let listeners: Vec<(&str, SocketAddr)> = listeners.collect();
+        let mut faults = Vec::new();
+        for (index, (one, here)) in listeners.iter().enumerate() {
+            for (other, there) in &listeners[index + 1..] {
+                let same_ip = here.ip() == there.ip() || here.ip().is_unspecified() || there.ip().is_unspecified();
+                if here.port() == there.port() && here.port() != 0 && same_ip {
+                    let problem = format!("both want port {}", here.port());
+                    faults.push(self.between(one, other, problem, "give each a port of its own"));
+                }
+            }
         }
         faults
     }

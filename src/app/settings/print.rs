@@ -42,6 +42,9 @@ fn literal(kind: Kind, text: &str) -> String {
         | Kind::Bytes(..)
         | Kind::Filter
         | Kind::Secret
+        | Kind::Token
+        | Kind::Pairs
+        | Kind::Headers
         | Kind::Origins
         | Kind::Url => toml::Value::String(text.to_owned()).to_string(),
     }

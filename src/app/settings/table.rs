@@ -45,6 +45,12 @@ pub enum Kind {
     Filter,
     /// A text that is never shown.
     Secret,
+    /// A token of Rampart, never shown.
+    Token,
+    /// Names and texts: `name=text,name=text`, or a JSON object of texts.
+    Pairs,
+    /// Header names and attribute names, written as [`Kind::Pairs`].
+    Headers,
     /// Origins of web pages, or `*`.
     Origins,
     /// The address of a server, with or without a path.
@@ -91,6 +97,12 @@ pub const TABLE: &[Setting] = &[
         "whether a flag file may delete more than a fifth of its flags at once",
     ),
     setting("listen", Kind::Address, "127.0.0.1:8013", "the address of the data plane: evaluations and subscriptions"),
+    unset("listen_socket", Kind::Path, "a Unix socket to serve the data plane on instead of the address `listen`"),
+    unset("sync_listen", Kind::Address, "a second address of the data plane, where clients of flagd look for its sync"),
+    unset("sync_socket", Kind::Path, "a Unix socket to serve the data plane on instead of the address `sync_listen`"),
+    unset("ofrep_listen", Kind::Address, "a third address of the data plane, where clients of flagd look for OFREP"),
+    unset("tls_cert", Kind::Path, "the certificate of the data plane as PEM, with the chain above it; needs `tls_key`"),
+    unset("tls_key", Kind::Path, "the certificate's private key as PEM"),
     setting("admin_listen", Kind::Address, "127.0.0.1:8014", "the address of the control plane: admin API and metrics"),
     setting(
         "default_environment",
@@ -103,6 +115,17 @@ pub const TABLE: &[Setting] = &[
         Kind::Choice(&["optional", "required"]),
         "optional",
         "whether new environments answer callers without a token",
+    ),
+    unset("context_values", Kind::Pairs, "attributes that every evaluation context gets, over its own"),
+    unset(
+        "context_from_headers",
+        Kind::Headers,
+        "request headers and the attributes that they become, over the context's own: `X-Region=region`",
+    ),
+    unset(
+        "admin_token",
+        Kind::Token,
+        "an admin token made elsewhere (`rampart_`, 16 hex digits, `_`, 64 hex digits), to be registered at the start",
     ),
     unset("cors_origins", Kind::Origins, "the web pages that may read the data plane's answers, by their origins"),
     setting("ofrep_sse", Kind::Switch, "true", "whether OFREP's clients are told of changes by a stream"),
@@ -150,6 +173,7 @@ pub const TABLE: &[Setting] = &[
         "60s",
         "how long a connection may stay open without a request",
     ),
+    setting("limits.header_bytes", Kind::Bytes(8 * KIB, 1024 * KIB), "16KiB", "the header fields of a request"),
     setting("limits.max_connections_data", Kind::Count(1, 1_000_000), "20000", "connections of the data plane"),
     setting("limits.max_connections_admin", Kind::Count(1, 1_000_000), "512", "connections of the control plane"),
     setting("limits.http2_max_concurrent_streams", Kind::Count(1, 65_536), "128", "streams on one HTTP/2 connection"),
@@ -194,7 +218,7 @@ impl Setting {
 
     /// True where the value is never shown.
     pub fn is_secret(&self) -> bool {
-        self.kind == Kind::Secret
+        matches!(self.kind, Kind::Secret | Kind::Token)
     }
 }
 
@@ -211,7 +235,7 @@ pub(super) fn unknown(place: String, name: &str) -> SettingFault {
 }
 
 /// The known name that `name` is probably meant to be.
-pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(in crate::app) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let name = name.to_ascii_lowercase();
     let close = (name.len() / 4).clamp(1, 4);
     known

@@ -32,10 +32,15 @@ fn other_value(setting: &Setting) -> String {
         table::Kind::Switch => "true",
         table::Kind::Choice(words) => words.iter().rev().find(|word| Some(**word) != setting.default).unwrap(),
         table::Kind::Duration(..) => "17s",
-        table::Kind::Bytes(..) => "3KiB",
+        table::Kind::Bytes(..) => "9KiB",
         table::Kind::Count(..) => "77",
         table::Kind::Filter => "warn",
         table::Kind::Secret => "hunter2",
+        table::Kind::Token => {
+            "rampart_0123456789abcdef_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+        }
+        table::Kind::Pairs => r#"{"a":"b,c","d":"\"e\""}"#,
+        table::Kind::Headers => "X-Region=region,X-Tier=tier",
         table::Kind::Origins => "https://shop.example",
         table::Kind::Url => "https://flags.example",
     };
@@ -72,10 +77,18 @@ fn every_setting_of_the_table_reaches_the_settings_from_every_source() {
     let plain = format!("{:?}", resolve(&Options::new(), &BTreeMap::new(), None).unwrap().settings);
     for setting in TABLE {
         let text = other_value(setting);
-        let by_option = resolve(&options(&[(setting.name, &text)]), &BTreeMap::new(), None).unwrap();
-        let by_variable = resolve(&Options::new(), &variables(&[(&setting.variable(), &text)]), None).unwrap();
+        // Neither file of a certificate goes without the other.
+        let partner = match setting.name {
+            "tls_cert" => options(&[("tls_key", "key.pem")]),
+            "tls_key" => options(&[("tls_cert", "cert.pem")]),
+            _ => Options::new(),
+        };
+        let mut whole = partner.clone();
+        whole.insert(setting.name, text.clone());
+        let by_option = resolve(&whole, &BTreeMap::new(), None).unwrap();
+        let by_variable = resolve(&partner, &variables(&[(&setting.variable(), &text)]), None).unwrap();
         let line = format!("{} = {text:?}\n", setting.name);
-        let by_file = resolve(&Options::new(), &BTreeMap::new(), Some(("f", &line))).unwrap();
+        let by_file = resolve(&partner, &BTreeMap::new(), Some(("f", &line))).unwrap();
         let seen = [&by_option, &by_variable, &by_file].map(|resolved| format!("{:?}", resolved.settings));
         assert_ne!(seen[0], plain, "{} changes nothing", setting.name);
         assert!(seen[1] == seen[0] && seen[2] == seen[0], "{} depends on its source", setting.name);
@@ -193,10 +206,7 @@ fn unknown_variables_are_warned_about_and_those_of_others_are_not() {
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
     let found = faults(&options(&[("listen", "0.0.0.0:8014")]), &BTreeMap::new(), None);
-    assert_eq!(
-        found,
-        ["--listen and admin_listen (its default): both planes want port 8014; give each plane a port of its own"]
-    );
+    assert_eq!(found, ["--listen and admin_listen (its default): both want port 8014; give each a port of its own"]);
     let found = faults(&options(&[("drain_deadline", "1s")]), &BTreeMap::new(), None);
     assert!(found[0].starts_with("drain_window (its default) and --drain-deadline: "), "{found:?}");
     let both_free = options(&[("listen", "127.0.0.1:0"), ("admin_listen", "127.0.0.1:0")]);
@@ -209,7 +219,10 @@ fn what_is_printed_sets_the_same_again() {
     let mut given: Options = given.into_iter().collect();
     given.insert("admin_listen", "127.0.0.1:9998".to_owned());
     given.insert("data_dir", "it's \"quoted\" \\ #1".to_owned());
+    given.insert("sync_listen", "127.0.0.1:9997".to_owned());
+    given.insert("ofrep_listen", "127.0.0.1:9996".to_owned());
     given.remove("metrics_token");
+    given.remove("admin_token");
     let first = resolve(&given, &BTreeMap::new(), None).unwrap();
     let printed = print::config(&first);
     let second = resolve(&Options::new(), &BTreeMap::new(), Some(("printed", &printed))).unwrap();

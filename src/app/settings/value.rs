@@ -2,12 +2,14 @@
 //!
 //! A number without a unit is refused where a unit matters: `5` means five of what? Not a place for defaults.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use http::HeaderName;
 use tracing_subscriber::EnvFilter;
 
 use crate::flag::key::EnvironmentName;
@@ -74,6 +76,9 @@ impl Kind {
             }
             Self::Filter => filter(text).map(drop),
             Self::Secret => secret(text).map(drop),
+            Self::Token => token(text).map(drop),
+            Self::Pairs => pairs(text).map(drop),
+            Self::Headers => headers(text).map(drop),
             Self::Origins => origins(text).map(drop),
             Self::Url => url(text).map(drop),
         }
@@ -92,6 +97,9 @@ impl Kind {
             Self::Count(least, most) => format!("{least} to {most}"),
             Self::Filter => "directives".to_owned(),
             Self::Secret => "a secret".to_owned(),
+            Self::Token => "a token".to_owned(),
+            Self::Pairs => "`name=text,…`".to_owned(),
+            Self::Headers => "`Header=name,…`".to_owned(),
             Self::Origins => "origins with commas between them, or `*`".to_owned(),
             Self::Url => "a URL".to_owned(),
         }
@@ -209,6 +217,50 @@ pub fn secret(text: &str) -> Result<Secret, Wrong> {
         );
     }
     Ok(Secret(text.to_owned()))
+}
+
+/// A token of Rampart.
+///
+/// # Errors
+/// It is none.
+pub fn token(text: &str) -> Result<Secret, Wrong> {
+    crate::access::token::known(text).map(|_| Secret(text.to_owned())).or_else(|fault| {
+        wrong(format!("is no token ({fault})"), "make one with random digits, or leave the setting out")
+    })
+}
+
+/// Names and texts: `name=text,name=text`, or a JSON object of texts where a text holds a comma.
+///
+/// # Errors
+/// It is neither, a name is empty, or one stands twice.
+pub fn pairs(text: &str) -> Result<Vec<(String, String)>, Wrong> {
+    let fix = "write name=text,name=text, or a JSON object of texts such as {\"name\":\"text\"}";
+    let pairs: Option<Vec<(String, String)>> = if text.trim_start().starts_with('{') {
+        let map: Option<BTreeMap<String, String>> = serde_json::from_str(text).ok();
+        map.map(|map| map.into_iter().collect())
+    } else {
+        let pair = |pair: &str| pair.split_once('=').map(|(name, text)| (name.trim().to_owned(), text.to_owned()));
+        text.split(',').map(pair).collect()
+    };
+    let Some(pairs) = pairs else { return wrong("is no list of names and texts", fix) };
+    let names: BTreeSet<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
+    if names.contains("") || names.len() < pairs.len() {
+        return wrong("has an empty name, or one that stands twice", fix);
+    }
+    Ok(pairs)
+}
+
+/// Header names and the attributes that they become.
+///
+/// # Errors
+/// They are no [`pairs`], or one of the names is no header's.
+pub fn headers(text: &str) -> Result<Vec<(HeaderName, String)>, Wrong> {
+    let header = |(header, name): (String, String)| match HeaderName::try_from(header.as_str()) {
+        Ok(found) if !name.is_empty() => Ok((found, name)),
+        Ok(_) => wrong("has a header without an attribute", "write Header=attribute, such as X-Region=region"),
+        Err(_) => wrong(format!("has {header:?}, which is no header's name"), "write a name such as X-Region"),
+    };
+    pairs(text)?.into_iter().map(header).collect()
 }
 
 /// Origins as browsers send them, with commas between them, or `*` for all.
@@ -407,6 +459,20 @@ mod tests {
         assert_eq!(format!("{:?}", secret("hunter2").unwrap()), "[redacted]");
         for text in ["", "two words", "naïve", "line\n"] {
             assert!(secret(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_a_list_or_an_object() {
+        let found = |text: &str| pairs(text).unwrap().into_iter().map(|(a, b)| format!("{a}:{b}")).collect::<Vec<_>>();
+        assert_eq!(found("a=1, b=x=y"), ["a:1", "b:x=y"]);
+        assert_eq!(found(r#"{"a":"1,2","b":""}"#), ["a:1,2", "b:"]);
+        for text in ["", "a", "=1", "a=1,a=2", "a=1,", r#"{"a":1}"#, "{a:1}"] {
+            assert!(pairs(text).is_err(), "{text}");
+        }
+        assert_eq!(headers("X-Region=region").unwrap()[0].0.as_str(), "x-region");
+        for text in ["X Region=region", "X-Region="] {
+            assert!(headers(text).is_err(), "{text}");
         }
     }
 

@@ -100,7 +100,10 @@ impl Grpc {
 
 /// The health service's other end.
 #[derive(Clone)]
-pub struct Health(HealthReporter);
+pub struct Health {
+    reporter: HealthReporter,
+    routes: Router,
+}
 
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,11 +112,16 @@ impl fmt::Debug for Health {
 }
 
 impl Health {
+    /// The health service alone, for the admin plane, where flagd has it.
+    pub fn routes(&self) -> Router {
+        self.routes.clone()
+    }
+
     /// Says that the services serve, or do not any more.
     pub async fn set(&self, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         for name in ["", "rampart.v1.Evaluation", "rampart.v1.Subscription"] {
-            self.0.set_service_status(name, status).await;
+            self.reporter.set_service_status(name, status).await;
         }
     }
 }
@@ -127,6 +135,7 @@ pub fn routes(grpc: Grpc) -> (Router, Health) {
     let subscription = SubscriptionServer::new(subscription::SubscriptionService(grpc))
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let alone = Routes::new(health.clone()).prepare().into_axum_router().reset_fallback();
     let routes = Routes::new(health).add_service(evaluation).add_service(subscription);
-    (routes.prepare().into_axum_router(), Health(reporter))
+    (routes.prepare().into_axum_router(), Health { reporter, routes: alone })
 }

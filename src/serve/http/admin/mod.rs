@@ -43,6 +43,8 @@ pub struct Admin {
     pub metrics_token: Option<Arc<str>>,
     /// Cancelled when the server begins to drain.
     pub draining: CancellationToken,
+    /// Cancelled once every source of flags was read.
+    pub synced: CancellationToken,
     /// The OpenAPI document.
     pub openapi: Arc<str>,
     /// How large bodies may be.

@@ -17,7 +17,7 @@ pub async fn healthz() -> Response {
 }
 
 /// Whether flags are served. A journal that cannot be written degrades a node, it does not stop it.
-#[utoipa::path(get, path = "/readyz", responses((status = 200, description = "serving"), (status = 503, description = "not yet, or not any more")),
+#[utoipa::path(get, path = "/readyz", responses((status = 200, description = "serving"), (status = 412, description = "a source of flags was not read yet"), (status = 503, description = "not yet, or not any more")),
     tag = "probes")]
 pub async fn readyz(State(admin): State<Admin>) -> Response {
     if admin.draining.is_cancelled() {
@@ -25,6 +25,10 @@ pub async fn readyz(State(admin): State<Admin>) -> Response {
     }
     if admin.control.hub().snapshots().is_empty() {
         return json(StatusCode::SERVICE_UNAVAILABLE, &value!({"status": "starting"}));
+    }
+    if !admin.synced.is_cancelled() {
+        // The status that flagd gives.
+        return json(StatusCode::PRECONDITION_FAILED, &value!({"status": "waiting for a source of flags"}));
     }
     let degraded: Vec<&str> = admin.degraded().into_iter().collect();
     let status = if degraded.is_empty() { "ready" } else { "degraded" };
