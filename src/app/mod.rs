@@ -164,10 +164,9 @@ async fn import_and_watch(
         every: settings.flags_poll,
     };
     let taken = source.import(control).await;
-    source.report(taken);
     let (control, stop) = (control.clone(), stop.clone());
     tasks.spawn("flag file", async move {
-        source.watch(control, stop).await;
+        source.watch(taken, control, stop).await;
         Ok::<(), Infallible>(())
     });
 }

@@ -28,10 +28,12 @@ struct Wanted<'s> {
     options: &'static str,
     address: Option<SocketAddr>,
     socket: Option<&'s Path>,
+    /// Whether it speaks TLS where there is a certificate.
+    tls: bool,
 }
 
 /// Binds everything that the settings name. Every port of the data plane serves all of it, over TLS where there is a
-/// certificate.
+/// certificate; flagd's port for OFREP alone stays plain HTTP, as it is there, since its clients count on that.
 pub(super) fn bind(settings: &Settings) -> anyhow::Result<Ports> {
     let tls = match (&settings.tls_cert, &settings.tls_key) {
         (Some(cert), Some(key)) => Some(tls::load(cert, key)?),
@@ -43,24 +45,28 @@ pub(super) fn bind(settings: &Settings) -> anyhow::Result<Ports> {
             options: "--listen, or --port of `start`",
             address: Some(settings.listen),
             socket: settings.listen_socket.as_deref(),
+            tls: true,
         },
         Wanted {
             name: "sync",
             options: "--sync-listen, or --sync-port of `start`",
             address: settings.sync_listen,
             socket: settings.sync_socket.as_deref(),
+            tls: true,
         },
         Wanted {
             name: "ofrep",
             options: "--ofrep-listen, or --ofrep-port of `start`",
             address: settings.ofrep_listen,
             socket: None,
+            tls: false,
         },
     ];
     let (mut data, mut urls, mut open) = (Vec::new(), Vec::new(), Vec::new());
     for wanted in wanted {
         let Some(listener) = listen(&wanted, settings.limits.backlog)? else { continue };
         let place = listener.place()?;
+        let tls = tls.clone().filter(|_| wanted.tls);
         let url = match &place {
             Place::Tcp(address) if tls.is_some() => format!("https://{address}"),
             Place::Tcp(address) => format!("http://{address}"),
@@ -68,7 +74,7 @@ pub(super) fn bind(settings: &Settings) -> anyhow::Result<Ports> {
         };
         tracing::info!(port = wanted.name, %url, "bound");
         open.extend(matches!(place, Place::Tcp(address) if !address.ip().is_loopback()).then(|| place.to_string()));
-        data.push((wanted.name, listener.with_tls(tls.clone())));
+        data.push((wanted.name, listener.with_tls(tls)));
         urls.push((wanted.name, url));
     }
     if settings.data_plane_auth == DataPlaneAuth::Optional && !open.is_empty() {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::Control;
-use crate::control::command::{Call, Command, Outcome, TakeFile, digest};
+use crate::control::command::{Call, Command, Outcome, TakeFile, TextDigest, digest};
 use crate::control::refusal::Refusal;
 use crate::flag::diagnostic::{Diagnostic, Places, join_pointer};
 use crate::flag::key::EnvironmentName;
@@ -72,18 +72,21 @@ pub enum SourceFault {
 }
 
 impl FileSource {
-    /// Reads the file and has it taken in once.
-    ///
-    /// # Errors
-    /// Why it was not taken; nothing changed then.
-    pub async fn import(&self, control: &Control) -> Result<Outcome, SourceFault> {
-        let text = read(&self.path).await?;
-        self.take(control, &text).await
+    /// Reads the file, has it taken in once and says in the log what came of it. Returns the digest of the text that was
+    /// read, none where none was.
+    pub async fn import(&self, control: &Control) -> Option<TextDigest> {
+        let (digest, result) = match read(&self.path).await {
+            Ok(text) => (Some(digest(&text)), self.take(control, &text).await),
+            Err(fault) => (None, Err(fault)),
+        };
+        self.report(result);
+        digest
     }
 
-    /// Watches the file until told to stop. What was taken before is given, so that it is not taken again.
-    pub async fn watch(self, control: Control, stop: CancellationToken) {
-        let mut taken = read(&self.path).await.ok().map(|text| digest(&text));
+    /// Watches the file until told to stop. `taken` is the digest of the text that [`Self::import`] read: whatever the
+    /// file says since is taken.
+    pub async fn watch(self, taken: Option<TextDigest>, control: Control, stop: CancellationToken) {
+        let mut taken = taken;
         let mut seen = taken;
         loop {
             tokio::select! {
@@ -111,7 +114,7 @@ impl FileSource {
     }
 
     /// Says in the log what came of taking the file.
-    pub fn report(&self, result: Result<Outcome, SourceFault>) {
+    fn report(&self, result: Result<Outcome, SourceFault>) {
         let file = self.path.display();
         match result {
             Ok(outcome) => {

@@ -352,7 +352,7 @@ fn tls_speaks_http_1_and_2_and_answers_over_it() {
     assert!(flagd.line.contains("data https://") && flagd.line.contains("admin http://"), "{}", flagd.line);
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("a root");
-    for port in ["data", "sync", "ofrep"] {
+    for port in ["data", "sync"] {
         for protocol in ["h2", "http/1.1"] {
             let mut config = ClientConfig::builder().with_root_certificates(roots.clone()).with_no_client_auth();
             config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
@@ -384,6 +384,8 @@ fn tls_speaks_http_1_and_2_and_answers_over_it() {
         let plain = Client::new(&flagd.place(port), None).try_send("GET", "/", &[], b"");
         assert!(plain.is_err(), "nothing is answered without TLS");
     }
+    // As in flagd: its clients ask the port for OFREP without TLS, whatever the others speak.
+    assert_eq!(flagd.value("x"), json!(1));
     assert_eq!(flagd.client("admin").get("/healthz").status, 200);
 }
 

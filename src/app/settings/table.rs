@@ -100,7 +100,7 @@ pub const TABLE: &[Setting] = &[
     unset("listen_socket", Kind::Path, "a Unix socket to serve the data plane on instead of the address `listen`"),
     unset("sync_listen", Kind::Address, "a second address of the data plane, where clients of flagd look for its sync"),
     unset("sync_socket", Kind::Path, "a Unix socket to serve the data plane on instead of the address `sync_listen`"),
-    unset("ofrep_listen", Kind::Address, "a third address of the data plane, where clients of flagd look for OFREP"),
+    unset("ofrep_listen", Kind::Address, "a third address of the data plane, where clients of flagd look for OFREP; without TLS"),
     unset("tls_cert", Kind::Path, "the certificate of the data plane as PEM, with the chain above it; needs `tls_key`"),
     unset("tls_key", Kind::Path, "the certificate's private key as PEM"),
     setting("admin_listen", Kind::Address, "127.0.0.1:8014", "the address of the control plane: admin API and metrics"),
