@@ -115,8 +115,7 @@ impl Document {
     fn read(path: &Path) -> Self {
         let stdin = path.as_os_str() == "-";
         let name = if stdin { "<stdin>".to_owned() } else { path.display().to_string() };
-        let text = if stdin { read_all(io::stdin().lock()) } else { read_file(path) };
-        match text {
+        match read(path) {
             Ok(text) => {
                 let format = Format::of_path(path).unwrap_or_else(|| Format::of_text(&text));
                 let parsed = parse_document(&text, format, Some(&name));
@@ -130,6 +129,14 @@ impl Document {
             }
         }
     }
+}
+
+/// Reads a file, or standard input for `-`, up to the size that a flag file may have.
+///
+/// # Errors
+/// Why there is nothing to read.
+pub fn read(path: &Path) -> Result<Vec<u8>, Box<Diagnostic>> {
+    if path.as_os_str() == "-" { read_all(io::stdin().lock()) } else { read_file(path) }
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Box<Diagnostic>> {
@@ -275,7 +282,7 @@ fn snippet(diagnostic: &Diagnostic, text: &str, out: &mut dyn Write) -> io::Resu
 }
 
 /// The text with what cannot be seen, or what steers a terminal, made visible.
-fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if is_invisible(character) {

@@ -18,6 +18,7 @@ pub mod failure;
 pub mod flag;
 pub mod health;
 pub mod http;
+pub mod import;
 pub mod running;
 pub mod serve;
 pub mod session;
@@ -56,6 +57,9 @@ enum Command {
     Schema,
     /// Evaluate a flag of a file, offline.
     Eval(eval::Eval),
+    /// Translate the export of another flag system into a flag file: exit code 0 when all of it was, 1 when something
+    /// was left out.
+    Import(import::Import),
     /// List, show, change, kill and restore flags of a running server.
     Flag(flag::Flag),
     /// Follow a server's flags and print what changes.
@@ -141,6 +145,7 @@ impl Rampart {
             }
             Command::Schema => print_json(&mut out, &crate::flag::schema::schema()),
             Command::Eval(eval) => eval.run(&mut out),
+            Command::Import(import) => import.run(&mut out, &mut io::stderr().lock()),
             Command::Flag(flag) => flag.run(&mut out),
             Command::Token(token) => token.run(&mut out),
             Command::Audit(audit) => audit.run(&mut out),

@@ -7,6 +7,7 @@ pub mod definition;
 pub mod diagnostic;
 #[cfg(test)]
 pub(crate) mod generate;
+pub mod import;
 pub mod json;
 pub mod key;
 pub mod kill;

@@ -12,6 +12,7 @@ mod durability;
 mod flag_file;
 mod full_disk;
 mod harness;
+mod import;
 mod journal;
 mod journal_faults;
 mod journal_sample;

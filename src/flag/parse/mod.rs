@@ -111,6 +111,21 @@ pub fn parse_document(text: &[u8], format: Format, file_name: Option<&str>) -> P
     parsed
 }
 
+/// Reads a text as a tree, with the same limits as a document, for those who give it another meaning.
+///
+/// # Errors
+/// Everything that keeps it from being read.
+pub(in crate::flag) fn read_node(
+    text: &[u8],
+    format: Format,
+    file_name: Option<&str>,
+) -> Result<Node, Vec<Diagnostic>> {
+    let mut walk = Walk::new(file_name);
+    let node = read_tree(&mut walk, text, format, NESTING_MAX);
+    let broken = walk.error_count() > 0;
+    node.filter(|_| !broken).ok_or_else(|| walk.finish().0)
+}
+
 /// Reads one flag that stands alone, as the admin API takes it; pointers begin at the flag. `set` is the flag set that
 /// the request names: `metadata.flagSetId` may repeat it, and may not differ from it.
 pub fn parse_definition(
