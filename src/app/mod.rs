@@ -118,6 +118,7 @@ async fn boot(
     let now = clock.now();
     let (dir, kind) = (settings.data_dir.clone(), settings.journal);
     let (clock, patience) = (clock.clone(), settings.kill_journal_wait);
+    let fractional_hash = settings.fractional_hash;
     let booted = tokio::task::spawn_blocking(move || -> anyhow::Result<Booted> {
         let (journal, pending): (Arc<dyn Journal>, Option<Pending>) = match kind {
             JournalKind::Sqlite => {
@@ -126,7 +127,7 @@ async fn boot(
             }
             JournalKind::Memory => (Arc::new(MemoryJournal::new(Epoch(draw(random)))), None),
         };
-        Ok(Boot { journal, pending, clock, random, patience }.run()?)
+        Ok(Boot { journal, pending, clock, random, patience, fractional_hash }.run()?)
     });
     let Booted { control, writer, jobs } = booted.await.context("the boot failed")??;
     let last = last.clone();

@@ -14,6 +14,7 @@ use super::publisher;
 use super::replies::Replies;
 use super::writer::{Job, Writer};
 use super::{Control, MAILBOX, Random};
+use crate::eval::fractional::FractionalHash;
 use crate::flag::key::EnvironmentName;
 use crate::flag::kill::{KillMark, KillSet};
 use crate::flag::time::{Generation, Revision};
@@ -39,6 +40,8 @@ pub struct Boot {
     pub random: Random,
     /// How long a kill waits for the journal before it is answered.
     pub patience: Duration,
+    /// The generation of flagd's `fractional` for flags whose metadata names none.
+    pub fractional_hash: FractionalHash,
 }
 
 /// A node that serves, and the writer that is to be run.
@@ -61,7 +64,7 @@ impl Boot {
         let replayed = replay(self.journal.as_ref())?;
         let world = replayed.world;
         tracing::info!(revision = world.revision().0, folded = replayed.records, "journal folded");
-        let hub = Arc::new(Hub::default());
+        let hub = Arc::new(Hub::new(self.fractional_hash));
         publisher::publish_all(&hub, &world, self.clock.now());
         remember(&hub, self.journal.as_ref())?;
         let waiting = self.pending.as_ref().map_or_else(Vec::new, |file| file.entries().into_iter().cloned().collect());

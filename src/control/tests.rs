@@ -15,6 +15,7 @@ use super::refusal::Refusal;
 use crate::access::policy::DataPlaneAuth;
 use crate::eval::context::Context;
 use crate::eval::evaluate::evaluate;
+use crate::eval::fractional::FractionalHash;
 use crate::flag::definition::{Definition, FlagFile, Serve};
 use crate::flag::key::{EnvironmentName, FlagId, FlagKey, VariantName};
 use crate::flag::time::Timestamp;
@@ -70,6 +71,7 @@ fn with_node<T>(test: impl AsyncFnOnce(&Control, &MemoryJournal) -> T) -> T {
         clock: Clock::manual(NOW),
         random: |bytes| bytes.fill(1),
         patience: Duration::from_millis(5),
+        fractional_hash: FractionalHash::V3,
     };
     let Booted { control, writer, jobs } = boot.run().unwrap();
     let stop = CancellationToken::new();

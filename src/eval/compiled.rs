@@ -13,6 +13,8 @@ use crate::flag::key::{FlagId, SegmentName, VariantName};
 use crate::flag::time::Revision;
 
 use super::condition::Condition;
+use super::fractional::FractionalHash;
+use super::logic::Logic;
 use super::outcome::Reason;
 use super::serving::{Serving, VariantIndex};
 
@@ -27,6 +29,9 @@ pub struct Compiled {
     pub(super) default: Option<VariantIndex>,
     pub(super) safe: Option<VariantIndex>,
     pub(super) rules: Box<[Rule]>,
+    pub(super) targeting: Option<Logic>,
+    /// The generation of `fractional` that the metadata names.
+    pub(super) fractional_hash: Option<FractionalHash>,
     pub(super) otherwise: Serving,
     /// The reason where no rule matched and no percentages decide.
     pub(super) otherwise_reason: Reason,
@@ -100,6 +105,16 @@ impl Compiled {
         &self.rules
     }
 
+    /// flagd's rule, where the flag has one.
+    pub fn targeting(&self) -> Option<&Logic> {
+        self.targeting.as_ref()
+    }
+
+    /// The generation of flagd's `fractional` that the flag's metadata names; elsewhere it is the set's.
+    pub fn fractional_hash(&self) -> Option<FractionalHash> {
+        self.fractional_hash
+    }
+
     /// What is served where no rule matches; the allocation, where there is one.
     pub fn otherwise(&self) -> &Serving {
         &self.otherwise
@@ -108,6 +123,12 @@ impl Compiled {
     /// False for a flag that answers "use the code default".
     pub fn is_enabled(&self) -> bool {
         self.definition.state == State::Enabled
+    }
+
+    /// The index of the variant of that name.
+    pub(super) fn index_of(&self, name: &str) -> Option<VariantIndex> {
+        let found = self.variants.binary_search_by(|(variant, _)| variant.as_str().cmp(name)).ok()?;
+        found.try_into().ok()
     }
 
     /// The name and value at an index.

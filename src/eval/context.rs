@@ -249,7 +249,7 @@ pub(super) fn sort_names<'a>(attributes: &mut [(Cow<'a, str>, Attribute<'a>)]) -
 }
 
 #[inline]
-fn find<'c, 'a>(attributes: &'c [(Cow<'a, str>, Attribute<'a>)], name: &str) -> Option<&'c Attribute<'a>> {
+pub(super) fn find<'c, 'a>(attributes: &'c [(Cow<'a, str>, Attribute<'a>)], name: &str) -> Option<&'c Attribute<'a>> {
     if attributes.len() <= SCAN_MAX {
         return attributes.iter().find(|(candidate, _)| candidate.as_ref() == name).map(|(_, attribute)| attribute);
     }

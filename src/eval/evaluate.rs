@@ -1,37 +1,48 @@
-//! The answer of one flag to one context: killed → state → requires → rules → serve → default variant.
+//! The answer of one flag to one context: killed → state → requires → rules or targeting → serve → default variant.
 //!
-//! Total: no error, no clock, no lock, no allocation. The answer borrows from the set.
+//! Total: no clock, no lock, and no allocation but for what flagd's targeting makes anew. The answer borrows from the set.
 
-use serde_json::Value;
-
-use crate::flag::key::VariantName;
+use crate::flag::key::{FlagKey, VariantName};
 use crate::flag::limits::NESTING_MAX;
 use crate::flag::time::{Generation, Timestamp};
 
 use super::compiled::Compiled;
 use super::context::Context;
-use super::outcome::{Evaluation, Reason};
+use super::logic::budget::Budget;
+use super::logic::value::{Value, double};
+use super::logic::{Facts, Logic, text};
+use super::outcome::{ErrorCode, Evaluation, Reason};
 use super::serving::{Placement, Serving, VariantIndex};
 use super::set::CompiledSet;
 
-/// Answers for `flag`, which must come from `set`. The moment is part of the signature because flagd's rules may ask for
-/// it; native ones do not.
+/// Answers for `flag`, which must come from `set`. The moment is an argument because flagd's rules may ask for it.
 #[inline]
-pub fn evaluate<'s>(
-    set: &'s CompiledSet,
-    flag: &'s Compiled,
-    context: &Context<'_>,
-    _now: Timestamp,
-) -> Evaluation<'s> {
-    evaluate_within(set, flag, context, NESTING_MAX)
+pub fn evaluate<'s>(set: &'s CompiledSet, flag: &'s Compiled, context: &Context<'_>, now: Timestamp) -> Evaluation<'s> {
+    evaluate_within(set, flag, context, &mut Limits::new(now))
 }
 
-/// `requires` is how many more prerequisites may be followed in a row; `compile` refuses longer chains.
+/// What one evaluation carries along to its prerequisites.
+#[derive(Debug)]
+pub(super) struct Limits {
+    now: Timestamp,
+    /// How many more prerequisites may be followed in a row; `compile` refuses longer chains.
+    requires: usize,
+    /// The work that all targeting together may take.
+    budget: Budget,
+}
+
+impl Limits {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { now, requires: NESTING_MAX, budget: Budget::default() }
+    }
+}
+
+/// The same as part of another evaluation.
 pub(super) fn evaluate_within<'s>(
     set: &'s CompiledSet,
     flag: &'s Compiled,
     context: &Context<'_>,
-    requires: usize,
+    limits: &mut Limits,
 ) -> Evaluation<'s> {
     // First of all, and before anything that a definition could get wrong.
     if let Some(generation) = set.kills().killed(flag.id()) {
@@ -41,16 +52,68 @@ pub(super) fn evaluate_within<'s>(
         return answer(flag, None, Reason::Disabled);
     }
     for required in flag.requires() {
-        let other = set.required(flag, &required.flag).zip(requires.checked_sub(1));
-        let served = other.and_then(|(other, left)| evaluate_within(set, other, context, left).variant);
-        if served != Some(&required.variant) {
+        if served_by(set, flag, &required.flag, context, limits) != Some(&required.variant) {
             return answer(flag, flag.default, Reason::Default);
+        }
+    }
+    if let Some(targeting) = &flag.targeting {
+        match choose(set, flag, targeting, context, limits) {
+            Choice::Variant(index) => return answer(flag, Some(index), Reason::TargetingMatch),
+            Choice::Nothing => {}
+            Choice::Fault(error) => return Evaluation { error: Some(error), ..answer(flag, None, Reason::Error) },
         }
     }
     match flag.rules.iter().find(|rule| rule.when.holds(set, context)) {
         Some(rule) => serve(flag, &rule.serving, Reason::TargetingMatch, context),
         None => serve(flag, &flag.otherwise, flag.otherwise_reason, context),
     }
+}
+
+/// The variant that a prerequisite of `flag` serves.
+pub(super) fn served_by<'s>(
+    set: &'s CompiledSet,
+    flag: &Compiled,
+    required: &FlagKey,
+    context: &Context<'_>,
+    limits: &mut Limits,
+) -> Option<&'s VariantName> {
+    let other = set.required(flag, required)?;
+    limits.requires = limits.requires.checked_sub(1)?;
+    let served = evaluate_within(set, other, context, limits).variant;
+    limits.requires += 1;
+    served
+}
+
+/// What flagd's targeting comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// A variant.
+    Variant(VariantIndex),
+    /// null: as if there were no targeting, but for the reason.
+    Nothing,
+    /// An error.
+    Fault(ErrorCode),
+}
+
+/// Runs the targeting of `flag`. Its result counts by its text: `true` is the variant `true`, and `1.0` is `1`.
+pub(super) fn choose(
+    set: &CompiledSet,
+    flag: &Compiled,
+    targeting: &Logic,
+    context: &Context<'_>,
+    limits: &mut Limits,
+) -> Choice {
+    let hash = flag.fractional_hash.unwrap_or(set.fractional_hash());
+    let facts = Facts { flag_key: flag.id().key.as_str(), now: limits.now, hash };
+    let index = match targeting.run(context, facts, &mut limits.budget) {
+        Ok(Value::Null) => return Choice::Nothing,
+        Ok(Value::Text(name)) => flag.index_of(&name),
+        Ok(Value::Bool(value)) => flag.index_of(if value { "true" } else { "false" }),
+        Ok(Value::Number(number)) => flag.index_of(&text::of_number(double(number))),
+        Ok(Value::List(_) | Value::Object(_)) => None,
+        Err(fault) => return Choice::Fault(fault.code()),
+    };
+    index.map_or(Choice::Fault(ErrorCode::General), Choice::Variant)
 }
 
 /// What a killed flag answers: its safe variant, whatever else is defined.
@@ -66,6 +129,7 @@ fn serve<'s>(flag: &'s Compiled, serving: &Serving, reason: Reason, context: &Co
         Serving::Variant(index) => return answer(flag, Some(*index), reason),
         Serving::Threshold(threshold) => threshold.place(context),
         Serving::Weighted(weighted) => weighted.place(context),
+        Serving::Ranges(ranges) => ranges.place(context),
     };
     match placement {
         Placement::Share(index) => answer(flag, index, Reason::Split),
@@ -76,8 +140,7 @@ fn serve<'s>(flag: &'s Compiled, serving: &Serving, reason: Reason, context: &Co
 
 #[inline]
 fn answer(flag: &Compiled, index: Option<VariantIndex>, reason: Reason) -> Evaluation<'_> {
-    let (variant, value): (Option<&VariantName>, Option<&Value>) =
-        flag.variant(index).map(|(name, value)| (name, value)).unzip();
+    let (variant, value) = flag.variant(index).map(|(name, value)| (name, value)).unzip();
     Evaluation { flag, variant, value, reason, error: None, killed: None, no_unit: false }
 }
 
@@ -129,7 +192,7 @@ mod tests {
         assert_eq!(answer(&set, "serves", "{}"), (Some("on"), "STATIC"));
         assert_eq!(answer(&set, "ruled", "{}"), (Some("on"), "DEFAULT"));
         assert_eq!(answer(&set, "requiring", "{}"), (Some("off"), "DEFAULT"));
-        assert_eq!(answer(&set, "nothing", "{}"), (None, "STATIC"));
+        assert_eq!(answer(&set, "nothing", "{}"), (None, "DEFAULT"));
     }
 
     #[test]

@@ -7,13 +7,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::flag::key::{FlagId, VariantName};
-use crate::flag::limits::NESTING_MAX;
 use crate::flag::time::{Generation, Revision, Timestamp};
 
 use super::compiled::Compiled;
 use super::context::Context;
-use super::evaluate::{evaluate, evaluate_within};
-use super::outcome::Reason;
+use super::evaluate::{Choice as Chosen, Limits, choose, evaluate, served_by};
+use super::outcome::{ErrorCode, Reason};
+use super::ranges::{Range, Ranges};
 use super::serving::{Placement, Serving, VariantIndex};
 use super::set::CompiledSet;
 use super::why::{Failure, failure};
@@ -49,6 +49,9 @@ pub struct Answer<'s> {
     pub killed: Option<Generation>,
     /// Percentages would have decided, but the context has no unit.
     pub no_unit: bool,
+    /// OpenFeature's word for why there is no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'static str>,
 }
 
 /// One thing that was looked at.
@@ -85,6 +88,14 @@ pub enum Step<'s> {
         /// The first condition that did not hold.
         #[serde(skip_serializing_if = "Option::is_none")]
         failed: Option<Failure<'s>>,
+    },
+    /// flagd's targeting.
+    Targeting {
+        /// The variant it chose; none where it yields null or fails.
+        variant: Option<&'s VariantName>,
+        /// Why it failed: an operator that nobody knows, a result that is no variant, or too much work.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'static str>,
     },
     /// What the matching rule, the allocation or the flag serves.
     Serve {
@@ -141,9 +152,22 @@ pub enum Choice<'s> {
         /// The name of the winner; none without a unit.
         winner: Option<&'s str>,
     },
+    /// By flagd's hash: the first whose weights, summed from the first one on, exceed the bucket.
+    Ranges {
+        /// The attribute that is the unit.
+        unit: String,
+        /// The unit's bucket, 0 to 99,999; none without a unit.
+        bucket: Option<u64>,
+        /// Those that are listed; what is left is the default variant's.
+        shares: Vec<WeightedShare<'s>>,
+        /// The name of the winner; none for the remainder, and without a unit.
+        winner: Option<&'s str>,
+        /// True where the default variant is served because there is no unit.
+        no_unit: bool,
+    },
 }
 
-/// One participant of a choice by weights.
+/// One participant of a choice by weights or ranges.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WeightedShare<'s> {
@@ -162,11 +186,12 @@ pub fn explain<'s>(set: &'s CompiledSet, flag: &'s Compiled, context: &Context<'
         reason: evaluation.reason,
         killed: evaluation.killed,
         no_unit: evaluation.no_unit,
+        error: evaluation.error.map(ErrorCode::as_str),
     };
-    Explanation { flag: flag.id(), revision: flag.revision(), steps: steps(set, flag, context), result }
+    Explanation { flag: flag.id(), revision: flag.revision(), steps: steps(set, flag, context, now), result }
 }
 
-fn steps<'s>(set: &'s CompiledSet, flag: &'s Compiled, context: &Context<'_>) -> Vec<Step<'s>> {
+fn steps<'s>(set: &'s CompiledSet, flag: &'s Compiled, context: &Context<'_>, now: Timestamp) -> Vec<Step<'s>> {
     if let Some(generation) = set.kills().killed(flag.id()) {
         return vec![Step::Killed { generation }];
     }
@@ -174,9 +199,10 @@ fn steps<'s>(set: &'s CompiledSet, flag: &'s Compiled, context: &Context<'_>) ->
         return vec![Step::Disabled];
     }
     let mut steps = Vec::new();
+    // One budget for all of it, as `evaluate` has it.
+    let limits = &mut Limits::new(now);
     for required in flag.requires() {
-        let other = set.required(flag, &required.flag);
-        let served = other.and_then(|other| evaluate_within(set, other, context, NESTING_MAX - 1).variant);
+        let served = served_by(set, flag, &required.flag, context, limits);
         let met = served == Some(&required.variant);
         steps.push(Step::Requires { flag: required.flag.as_str(), variant: &required.variant, served, met });
         if !met {
@@ -190,6 +216,15 @@ fn steps<'s>(set: &'s CompiledSet, flag: &'s Compiled, context: &Context<'_>) ->
         steps.push(Step::Rule { index, name: source.name.as_deref(), matched, failed });
         if matched {
             steps.push(Step::Serve { by: Origin::Rule, choice: choice(flag, rule.serving(), context) });
+            return steps;
+        }
+    }
+    if let Some(targeting) = flag.targeting() {
+        let chosen = choose(set, flag, targeting, context, limits);
+        let variant = if let Chosen::Variant(index) = chosen { flag.variant(Some(index)) } else { None };
+        let error = if let Chosen::Fault(error) = chosen { Some(error.as_str()) } else { None };
+        steps.push(Step::Targeting { variant: variant.map(|(name, _)| name), error });
+        if chosen != Chosen::Nothing {
             return steps;
         }
     }
@@ -224,6 +259,7 @@ fn choice<'s>(flag: &'s Compiled, serving: &'s Serving, context: &Context<'_>) -
                 inside: (placement != Placement::NoUnit).then_some(matches!(placement, Placement::Share(_))),
             }
         }
+        Serving::Ranges(ranges) => in_ranges(ranges, context),
         Serving::Weighted(weighted) => {
             let share = |share: &'s super::serving::Share| WeightedShare { name: &share.name, weight: share.weight };
             let placement = weighted.place(context);
@@ -234,6 +270,19 @@ fn choice<'s>(flag: &'s Compiled, serving: &'s Serving, context: &Context<'_>) -
                 winner: weighted.shares.iter().find(won).map(|share| &*share.name),
             }
         }
+    }
+}
+
+fn in_ranges<'s>(ranges: &'s Ranges, context: &Context<'_>) -> Choice<'s> {
+    let share = |range: &'s Range| WeightedShare { name: &range.name, weight: range.weight };
+    let placement = ranges.place(context);
+    let won = |range: &&Range| placement == Placement::Share(range.variant);
+    Choice::Ranges {
+        unit: ranges.by.name(),
+        bucket: ranges.bucket(context),
+        shares: ranges.ranges.iter().map(share).collect(),
+        winner: ranges.ranges.iter().find(won).map(|range| &*range.name),
+        no_unit: placement == Placement::NoUnit,
     }
 }
 

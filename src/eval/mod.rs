@@ -6,6 +6,7 @@
 
 pub mod affected;
 pub mod bucket;
+pub mod cbor;
 mod chunks;
 pub mod compile;
 pub mod compiled;
@@ -14,9 +15,13 @@ pub mod context;
 pub mod decode;
 pub mod evaluate;
 pub mod explain;
+pub mod fractional;
+pub mod logic;
+pub mod murmur3;
 pub mod number;
 pub mod object;
 pub mod outcome;
+pub mod ranges;
 pub mod rfc3339;
 pub mod semver;
 pub mod serving;

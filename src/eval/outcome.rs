@@ -46,8 +46,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What kind of error kept a flag from being evaluated; OpenFeature's words. Native flags that are in a set never
-/// need one: the surfaces do, for what happens before and after an evaluation.
+/// What kind of error kept a flag from being evaluated; OpenFeature's words. Of the flags in a set only those with
+/// flagd's targeting need one; the surfaces do, for what happens before and after an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// There is no such flag.

@@ -4,23 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::flag::definition::{
-    Allocation, AttributePath, Comparison, Condition, Definition, Operator, Rule, SemverTest, Serve, State,
+    Allocation, AttributePath, Comparison, Condition, Definition, Hash, Operator, Rule, SemverTest, Serve, State,
 };
+use crate::flag::diagnostic::Diagnostic;
 use crate::flag::key::VariantName;
 use crate::flag::kill::{KillMark, KillSet};
 use crate::flag::time::{Generation, Revision};
 
-use super::context::Context;
+use super::compile::compile_all;
+use super::context::{Attribute, Context};
 use super::evaluate::evaluate;
 use super::explain::{Choice, Explanation, Origin, Step, explain};
+use super::fractional::FractionalHash;
 use super::object::Object;
 use super::outcome::Reason;
 use super::samples::{
-    NOW, always, boolean, colours, flag, id, in_segment, number, percentages, requires, segment, set_of, split, string,
-    test, variant,
+    NOW, allocated, always, answer, boolean, colours, flag, id, in_segment, named, number, percentages, requires,
+    segment, set_of, split, string, test, variant,
 };
 use super::serving::{Placement, Serving};
 use super::set::CompiledSet;
@@ -73,11 +76,23 @@ fn shares() -> impl Strategy<Value = Vec<(&'static str, u32)>> {
 fn a_serve() -> impl Strategy<Value = Serve> {
     let to =
         prop_oneof![prop::sample::select(NAMES.to_vec()).prop_map(always), shares().prop_map(|shares| split(&shares)),];
-    (to, prop::option::of(Just("n")), prop::option::of(Just("salt".to_owned()))).prop_map(|(serve, by, salt)| Serve {
-        by: by.and_then(AttributePath::parse),
-        salt,
-        ..serve
-    })
+    let hash = prop::sample::select(Hash::ALL.map(|(_, hash)| hash).to_vec());
+    (to, prop::option::of(Just("n")), prop::option::of(Just("salt".to_owned())), hash)
+        .prop_map(|(serve, by, salt, hash)| Serve { by: by.and_then(AttributePath::parse), salt, hash, ..serve })
+}
+
+/// Rules of flagd's that choose, yield null, name no variant, or fail.
+fn a_targeting() -> impl Strategy<Value = Json> {
+    let result = prop::sample::select(vec![json!("a"), json!("b"), json!(null), json!("none"), json!({"nope": 1})]);
+    let condition = prop::sample::select(vec![
+        json!({"==": [{"var": "country"}, "DE"]}),
+        json!({"in": [{"var": "country"}, {"var": "list"}]}),
+        json!({">": [{"var": "o.inner"}, 1]}),
+    ]);
+    prop_oneof![
+        (condition, result.clone(), result).prop_map(|(when, then, otherwise)| json!({"if": [when, then, otherwise]})),
+        Just(json!({"fractional": [["a", 30], ["c", 70]]})),
+    ]
 }
 
 fn a_definition() -> impl Strategy<Value = Definition> {
@@ -90,13 +105,16 @@ fn a_definition() -> impl Strategy<Value = Definition> {
         prop::collection::vec(rule, 0..4),
         prop::option::of(a_serve()),
         prop::option::of(prop::sample::select(vec!["on", "off"])),
+        prop_oneof![3 => Just(None), 1 => a_targeting().prop_map(Some)],
     )
-        .prop_map(|(state, default_variant, safe_variant, rules, serve, needs)| Definition {
+        .prop_map(|(state, default_variant, safe_variant, rules, serve, needs, targeting)| Definition {
             state,
             default_variant,
             safe_variant,
-            rules,
-            serve,
+            // A flag has one or the other.
+            rules: if targeting.is_some() { Vec::new() } else { rules },
+            serve: if targeting.is_some() { None } else { serve },
+            targeting,
             requires: needs.into_iter().map(|name| requires("base", name)).collect(),
             ..colours(&NAMES)
         })
@@ -129,12 +147,15 @@ fn a_context() -> impl Strategy<Value = String> {
 fn world(definition: Definition, allocation: Option<Vec<(&str, u32)>>, first: &Condition) -> CompiledSet {
     let allocation = allocation.map(|shares| Allocation { percentages: percentages(&shares) });
     let f = Object::Flag { id: id("f"), revision: Revision(9), definition: Arc::new(definition), allocation };
-    set_of([
+    // What targeting may come to is a warning.
+    let (set, diagnostics) = compile_all([
         f,
         segment("s0", strip_segments(first)),
         segment("s1", Condition::Any(vec![in_segment("s0"), test("n", Operator::Exists(true))])),
         flag("base", Definition { serve: Some(split(&[("on", 50_000)])), ..boolean() }),
-    ])
+    ]);
+    assert!(!diagnostics.iter().any(Diagnostic::is_error), "{diagnostics:?}");
+    set
 }
 
 /// The condition without segments, so that the segment `s0` names no other.
@@ -171,8 +192,16 @@ fn conclusion<'s>(set: &CompiledSet, explanation: &'s Explanation<'_>) -> (Optio
             Choice::Threshold { inside: Some(true), variant, .. } => (name(variant), Some(Reason::Split)),
             Choice::Threshold { inside: Some(false), .. } => (leaked(default), Some(Reason::Split)),
             Choice::Weights { winner: Some(winner), .. } => (leaked(by_name(winner)), Some(Reason::Split)),
-            Choice::Threshold { .. } | Choice::Weights { .. } => (leaked(default), Some(Reason::Default)),
+            Choice::Ranges { no_unit: false, winner: Some(winner), .. } => {
+                (leaked(by_name(winner)), Some(Reason::Split))
+            }
+            Choice::Ranges { no_unit: false, .. } => (leaked(default), Some(Reason::Split)),
+            Choice::Threshold { .. } | Choice::Weights { .. } | Choice::Ranges { .. } => {
+                (leaked(default), Some(Reason::Default))
+            }
         },
+        Step::Targeting { variant, error: None } => (name(variant), Some(Reason::TargetingMatch)),
+        Step::Targeting { variant: None, error: Some(_) } => (None, Some(Reason::Error)),
         other => panic!("no path ends with {other:?}"),
     }
 }
@@ -238,7 +267,8 @@ proptest! {
         let evaluation = evaluate(&set, flag, &context, NOW);
         let value = evaluation.variant.map(|name| &flag.definition().variants[name]);
         prop_assert_eq!(value, evaluation.value);
-        prop_assert_eq!(evaluation.error, None);
+        prop_assert_eq!(evaluation.error.is_some(), evaluation.reason == Reason::Error);
+        prop_assert!(evaluation.error.is_none() || flag.targeting().is_some());
         prop_assert!(!evaluation.no_unit || evaluation.reason == Reason::Default);
     }
 }
@@ -250,11 +280,11 @@ fn serving(shares: &[(&str, u32)]) -> Serving {
 }
 
 fn place(serving: &Serving, user: u32) -> Placement {
-    let context =
-        Context::new(vec![("targetingKey".into(), super::context::Attribute::Integer(i64::from(user)))]).unwrap();
+    let context = Context::new(vec![("targetingKey".into(), Attribute::Integer(i64::from(user)))]).unwrap();
     match serving {
         Serving::Threshold(threshold) => threshold.place(&context),
         Serving::Weighted(weighted) => weighted.place(&context),
+        Serving::Ranges(ranges) => ranges.place(&context),
         Serving::Nothing | Serving::Variant(_) => panic!("percentages expected"),
     }
 }
@@ -304,7 +334,7 @@ proptest! {
         use super::bucket::{Unit, hash, prefix};
         use super::weighted::Ticket;
         let winner = |weights: &[u32], user: i64| {
-            let attribute = super::context::Attribute::Integer(user);
+            let attribute = Attribute::Integer(user);
             let unit = Unit::of(&attribute).unwrap();
             let tickets: Vec<_> = NAMES.iter().zip(weights).map(|(name, weight)| Ticket {
                 weight: *weight, hash: hash(&prefix(&["salt", name]), &unit), name,
@@ -319,6 +349,113 @@ proptest! {
             prop_assert!(before == now || gainer_or_loser == changed);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// By flagd's hashes as well: the first variant's cohort only grows, 0 % and 100 % need no unit, and only texts are
+    /// units.
+    #[test]
+    fn flagds_cohorts_grow_from_the_left(
+        low in 0u32..=90_000, high in 0u32..=90_000, salt in prop::option::of("[a-z]{1,4}"), cbor: bool, users in
+        prop::collection::vec("[a-z0-9@.]{1,12}", 50),
+    ) {
+        let hash = if cbor { Hash::Murmur3Cbor } else { Hash::Murmur3 };
+        let serving = |shares: &[(&str, u32)]| {
+            let serve = Serve { hash, salt: salt.clone(), ..split(shares) };
+            let set = set_of([flag("f", Definition { serve: Some(serve), ..colours(&NAMES) })]);
+            set.get(&id("f")).unwrap().otherwise().clone()
+        };
+        let place = |serving: &Serving, unit: Option<Attribute<'_>>| {
+            let context = Context::new(unit.map(|unit| ("targetingKey".into(), unit)).into_iter().collect()).unwrap();
+            let Serving::Ranges(ranges) = serving else { panic!("ranges expected") };
+            ranges.place(&context)
+        };
+        let (low, high) = (low.min(high), low.max(high));
+        let (small, large) = (serving(&[("b", low), ("c", 10_000)]), serving(&[("b", high), ("c", 10_000)]));
+        let first = Placement::Share(Some(1));
+        for user in &users {
+            let unit = || Some(Attribute::String(user.as_str().into()));
+            prop_assert!(place(&small, unit()) != first || place(&large, unit()) == first);
+        }
+        for unit in [None, Some(Attribute::Integer(5)), Some(Attribute::String("".into())), Some(Attribute::Null)] {
+            prop_assert_eq!(place(&small, unit.clone()), Placement::NoUnit);
+            prop_assert_eq!(place(&serving(&[("b", 0), ("c", 100_000)]), unit.clone()), Placement::Share(Some(2)));
+            prop_assert_eq!(place(&serving(&[("b", 0)]), unit.clone()), Placement::Remainder);
+            prop_assert_eq!(place(&serving(&[("a", 40_000)]), unit), Placement::Remainder);
+        }
+        prop_assert_eq!(serving(&[("a", 90_000), ("b", 10_000)]), serving(&[("b", 10_000)]));
+    }
+}
+
+#[test]
+fn an_allocation_is_placed_by_the_hash_of_the_flag() {
+    let by = AttributePath::parse("account");
+    let serve = Serve { hash: Hash::Murmur3Cbor, by, ..always("b") };
+    let definition = Definition { serve: Some(serve), ..colours(&NAMES) };
+    let set = set_of([allocated("f", definition.clone(), &[("b", 30_000)])]);
+    let with_own = Definition {
+        serve: definition.serve.as_ref().map(|serve| Serve { to: split(&[("b", 30_000)]).to, ..serve.clone() }),
+        ..definition
+    };
+    let own = set_of([flag("f", with_own)]);
+    assert_eq!(set.get(&id("f")).unwrap().otherwise(), own.get(&id("f")).unwrap().otherwise());
+    assert!(matches!(own.get(&id("f")).unwrap().otherwise(), Serving::Ranges(ranges) if ranges.hashing.joined));
+}
+
+#[test]
+fn the_metadata_of_a_flag_chooses_the_generation_of_fractional_and_the_set_the_others() {
+    let rule = json!({"fractional": [["heads", 1], ["tails", 1]]});
+    let flag_with = |key: &str, generation: Option<&str>| {
+        let metadata = generation.map(|word| ("fractionalHash".to_owned(), json!(word))).into_iter().collect();
+        flag(key, Definition { targeting: Some(rule.clone()), metadata, ..colours(&["heads", "tails"]) })
+    };
+    let key = "fractional-flag-shorthand";
+    let ask = |set: &CompiledSet| answer(set, key, r#"{"targetingKey":"jon@company.com"}"#).0.map(str::to_owned);
+    let (heads, tails) = (Some("heads".to_owned()), Some("tails".to_owned()));
+    let set = set_of([flag_with(key, None)]);
+    assert_eq!(ask(&set), heads);
+    let v3 = set.with_fractional_hash(FractionalHash::V3);
+    assert_eq!(ask(&v3), tails);
+    assert_eq!(ask(&set_of([flag_with(key, Some("v3"))])), tails);
+    assert_eq!(ask(&set_of([flag_with(key, Some("v2"))]).with_fractional_hash(FractionalHash::V3)), heads);
+    // Whatever is made of a set keeps its generation.
+    assert_eq!(ask(&v3.with_kills(kills(&["other"]))), tails);
+    let (after, _) = super::compile::compile(&v3, &[flag("other", boolean())]);
+    assert_eq!((after.fractional_hash(), ask(&after)), (FractionalHash::V3, tails));
+    let (set, diagnostics) = compile_all([flag_with(key, Some("v1"))]);
+    assert_eq!(named(&diagnostics), [("unknown-hash", "/flags/fractional-flag-shorthand/metadata/fractionalHash")]);
+    assert_eq!((diagnostics[0].is_error(), ask(&set)), (false, heads));
+}
+
+#[test]
+fn an_allocation_serves_those_for_whom_targeting_says_nothing() {
+    let targeting = Some(json!({"if": [{"==": [{"var": "country"}, "DE"]}, "c", null]}));
+    let set = set_of([allocated("f", Definition { targeting, ..colours(&NAMES) }, &[("b", 100_000)])]);
+    assert_eq!(answer(&set, "f", r#"{"country":"DE"}"#), (Some("c"), "TARGETING_MATCH"));
+    assert_eq!(answer(&set, "f", "{}"), (Some("b"), "SPLIT"));
+}
+
+#[test]
+fn prerequisites_see_the_answers_of_targeting_and_share_its_budget() {
+    let on = |rule: Json| Definition { targeting: Some(rule), ..boolean() };
+    let heavy = json!({"if": [{"all": [{"var": "n"}, {"all": [{"var": "n"}, {">": [{"var": ""}, -1]}]}]}, "x", "y"]});
+    let chain = |key: &str, needs: &str| {
+        flag(key, Definition { requires: vec![requires(needs, "on"); 32], serve: Some(always("on")), ..boolean() })
+    };
+    let (set, _) = compile_all([
+        flag("base", on(json!({"if": [{"==": [{"var": "plan"}, "pro"]}, "on", null]}))),
+        chain("needs-base", "base"),
+        // Answers with an error, so nothing that requires it is on.
+        flag("heavy", on(heavy)),
+        chain("needs-heavy", "heavy"),
+    ]);
+    assert_eq!(answer(&set, "needs-base", r#"{"plan":"pro"}"#), (Some("on"), "DEFAULT"));
+    assert_eq!(answer(&set, "needs-base", "{}"), (Some("off"), "DEFAULT"));
+    let many = json!({ "n": (0..1000).collect::<Vec<u32>>() }).to_string();
+    assert_eq!(answer(&set, "heavy", &many), (None, "ERROR"));
+    assert_eq!(answer(&set, "needs-heavy", &many), (Some("off"), "DEFAULT"));
 }
 
 #[test]
@@ -348,7 +485,7 @@ fn a_million_users_at_five_percent_land_within_four_sigma() {
     let Serving::Threshold(threshold) = serving(&[("b", 5_000)]) else { panic!("one name is a threshold") };
     let users = 1_000_000;
     let inside = |user: &u32| {
-        let attribute = super::context::Attribute::Integer(i64::from(*user));
+        let attribute = Attribute::Integer(i64::from(*user));
         let unit = super::bucket::Unit::of(&attribute).unwrap();
         super::bucket::of_hash(super::bucket::hash(&threshold.prefix, &unit)) < threshold.below
     };

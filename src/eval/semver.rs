@@ -1,7 +1,7 @@
 //! Semantic versions (semver.org 2.0.0), borrowed from their text and compared without allocation.
 //!
-//! Strict: three numbers, no leading `v`, no leading zeros. Build metadata is checked and ignored, as precedence
-//! demands. Numbers beyond 64 bits are not versions.
+//! Strict: three numbers, no leading `v`, no leading zeros; flagd's partial versions have a function of their own. Build
+//! metadata is checked and ignored, as precedence demands. Numbers beyond 64 bits are not versions.
 
 use std::cmp::Ordering;
 
@@ -32,6 +32,17 @@ impl<'t> Version<'t> {
             && pre_release.is_none_or(|pre| pre.split('.').all(|part| is_identifier(part) && !has_leading_zero(part)))
             && build.is_none_or(|build| build.split('.').all(is_identifier));
         well_formed.then_some(Self { numbers, pre_release: pre_release.unwrap_or("") })
+    }
+
+    /// Reads `1` or `1.2` as the first version that begins so.
+    pub fn parse_partial(text: &'t str) -> Option<Self> {
+        let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+        Some(Self { numbers: [number(major)?, number(minor)?, 0], pre_release: "" })
+    }
+
+    /// Major, minor and patch.
+    pub fn numbers(&self) -> [u64; 3] {
+        self.numbers
     }
 
     /// Orders by precedence (semver.org item 11).
@@ -180,6 +191,16 @@ mod tests {
         }
         for text in ["1.2.3-0a", "1.2.3--", "1.2.3-x-y.0", "1.0.0+001", "1.2.18446744073709551615"] {
             assert!(Version::parse(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_or_two_numbers_are_the_first_version_that_begins_so() {
+        for (text, numbers) in [("1", Some([1, 0, 0])), ("1.2", Some([1, 2, 0])), ("0.10", Some([0, 10, 0]))] {
+            assert_eq!(Version::parse_partial(text).map(|version| version.numbers()), numbers, "{text}");
+        }
+        for text in ["", ".", "1.", "01", "1.2.3", "1-rc", "1.x", "v1"] {
+            assert_eq!(Version::parse_partial(text), None, "{text}");
         }
     }
 

@@ -6,12 +6,15 @@
 //!   default `off` is the same cohort as `{on: 5}`;
 //! - if one name is then left, it is a threshold; listing another variant at 0 reserves its place and makes it weighted;
 //! - among several, the remainder takes part under the default variant's name, or under the empty name without one.
+//!
+//! With one of flagd's hashes the percentages lie end to end instead, as flagd has it: see `ranges`.
 
 use crate::flag::definition::AttributePath;
 use crate::flag::percent::Percent;
 
 use super::bucket::{self, BUCKETS, Unit};
 use super::context::{Attribute, Context, TARGETING_KEY};
+use super::ranges::Ranges;
 use super::weighted::Ticket;
 
 /// The place of a variant in [`super::compiled::Compiled::variants`].
@@ -28,6 +31,8 @@ pub enum Serving {
     Threshold(Threshold),
     /// Several variants by weight.
     Weighted(Weighted),
+    /// One or several variants by flagd's hash.
+    Ranges(Ranges),
 }
 
 /// Which attribute is the unit.
@@ -89,11 +94,16 @@ impl By {
     /// The unit of a context, if it has one.
     #[inline]
     pub fn unit<'c>(&self, context: &'c Context<'_>) -> Option<Unit<'c>> {
-        let attribute: Option<&'c Attribute<'_>> = match self {
+        Unit::of(self.attribute(context)?)
+    }
+
+    /// The attribute that is the unit.
+    #[inline]
+    pub fn attribute<'c, 'a>(&self, context: &'c Context<'a>) -> Option<&'c Attribute<'a>> {
+        match self {
             Self::TargetingKey => context.get(TARGETING_KEY),
             Self::Attribute(path) => context.at(path.parts()),
-        };
-        Unit::of(attribute?)
+        }
     }
 
     /// The attribute's name as definitions write it.

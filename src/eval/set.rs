@@ -10,6 +10,7 @@ use crate::flag::kill::KillSet;
 
 use super::chunks::Chunks;
 use super::compiled::{Compiled, CompiledSegment};
+use super::fractional::FractionalHash;
 use super::table::{Edit, Flags, Reference, Segments};
 
 /// The flags and segments of one environment.
@@ -23,6 +24,7 @@ pub struct CompiledSet {
     segmented: Chunks,
     segments: Segments,
     kills: Arc<KillSet>,
+    fractional_hash: FractionalHash,
 }
 
 impl CompiledSet {
@@ -93,6 +95,19 @@ impl CompiledSet {
         &self.kills
     }
 
+    /// The same flags with another generation of flagd's `fractional` for those whose metadata names none. Copies
+    /// nothing, and every set that is made from this one has it too. A set begins with v2: so does that of a subscriber,
+    /// whom nobody tells the server's choice; name it in the metadata of the document where subscribers evaluate.
+    #[must_use]
+    pub fn with_fractional_hash(&self, fractional_hash: FractionalHash) -> Self {
+        Self { fractional_hash, ..self.clone() }
+    }
+
+    /// The generation of flagd's `fractional` for flags whose metadata names none.
+    pub fn fractional_hash(&self) -> FractionalHash {
+        self.fractional_hash
+    }
+
     #[inline]
     pub(super) fn segment_at(&self, reference: &Reference) -> Option<&CompiledSegment> {
         self.segments.at(reference).map(Arc::as_ref)
@@ -126,6 +141,7 @@ impl CompiledSet {
             flags: self.flags.edited(flags),
             segments: self.segments.edited(segments),
             kills: Arc::clone(&self.kills),
+            fractional_hash: self.fractional_hash,
         }
     }
 

@@ -50,6 +50,20 @@ pub const CONTEXT_ATTRIBUTES_MAX: usize = 1024;
 /// How deeply an evaluation context may nest.
 pub const CONTEXT_NESTING_MAX: usize = 16;
 
+/// Values in one JSONLogic rule, nested ones counted and `$ref` put in place: five lists of 10,000 names.
+pub const LOGIC_VALUES_MAX: usize = 50_000;
+/// Steps that the JSONLogic of one evaluation may take: a step is an operator, an element of a list that is looked at,
+/// or 64 bytes of a text that is made or compared. A few milliseconds at worst, while `map` inside of `map` over a full
+/// context would take minutes; beyond it the answer is the error GENERAL.
+pub const LOGIC_STEPS_MAX: u64 = 100_000;
+/// How deeply the lists may nest that JSONLogic makes: a `reduce` could wrap its accumulator once for each element.
+pub const LOGIC_MADE_NESTING_MAX: u32 = 64;
+/// Values that `$ref` may add to one document: generous for people, while an evaluator of a few lines that is named
+/// everywhere would fill the memory.
+pub const EVALUATOR_VALUES_MAX: usize = 500_000;
+/// Bytes of text that `$ref` may add to one document.
+pub const EVALUATOR_BYTES_MAX: usize = FILE_BYTES_MAX;
+
 const _: () = assert!(KEY_BYTES_MAX <= TEXT_BYTES_MAX);
 const _: () = assert!(REGEX_BYTES_MAX <= REGEX_COMPILED_BYTES_MAX);
 const _: () = assert!(CONTEXT_NESTING_MAX <= NESTING_MAX);

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::Snapshot;
 use crate::access::token::Tokens;
+use crate::eval::fractional::FractionalHash;
 use crate::flag::key::EnvironmentName;
 
 /// One environment's place in the hub.
@@ -27,6 +28,7 @@ pub struct Hub {
     tokens: ArcSwap<Tokens>,
     token_followers: watch::Sender<Arc<Tokens>>,
     turn: Mutex<()>,
+    fractional_hash: FractionalHash,
 }
 
 impl Default for Hub {
@@ -37,11 +39,17 @@ impl Default for Hub {
             token_followers: watch::Sender::new(Arc::clone(&tokens)),
             tokens: ArcSwap::new(tokens),
             turn: Mutex::new(()),
+            fractional_hash: FractionalHash::default(),
         }
     }
 }
 
 impl Hub {
+    /// A hub whose every set has this generation of flagd's `fractional`, where a flag's metadata names none.
+    pub fn new(fractional_hash: FractionalHash) -> Self {
+        Self { fractional_hash, ..Self::default() }
+    }
+
     /// What an environment serves now; none where there is no such environment.
     pub fn current(&self, environment: &EnvironmentName) -> Option<Arc<Snapshot>> {
         self.slots.load().get(environment).map(|slot| slot.current.load_full())
@@ -71,6 +79,9 @@ impl Hub {
         let slot = self.slots.load().get(environment).cloned();
         let before = slot.as_ref().map(|slot| slot.current.load_full());
         let mut after = make(before.as_deref());
+        if after.set.fractional_hash() != self.fractional_hash {
+            after.set = after.set.with_fractional_hash(self.fractional_hash);
+        }
         if let Some(before) = &before {
             let at = after.published_at;
             if !Arc::ptr_eq(before.kills(), after.kills()) {

@@ -11,8 +11,8 @@ use rampart::eval::object::Object;
 use rampart::eval::outcome::Reason;
 use rampart::eval::set::CompiledSet;
 use rampart::flag::definition::{
-    AttributePath, Comparison, Condition, Definition, Operator, Requirement, Rule, Scalar, Segment, SemverTest, Serve,
-    State, Test,
+    AttributePath, Comparison, Condition, Definition, Hash, Operator, Requirement, Rule, Scalar, Segment, SemverTest,
+    Serve, State, Test,
 };
 use rampart::flag::key::{FlagId, FlagKey, FlagSetName, SegmentName, VariantName};
 use rampart::flag::kill::{KillMark, KillSet};
@@ -87,6 +87,25 @@ fn serves() -> Vec<Serve> {
         by("big", split(&[("on", 50_000)])),
         by("size", split(&[("on", 50_000)])),
         Serve { salt: Some("s".repeat(600)), ..split(&[("on", 50_000)]) },
+        Serve { hash: Hash::Murmur3, ..split(&[("on", 30_000), ("other", 30_000)]) },
+        Serve { hash: Hash::Murmur3Cbor, salt: Some("s".to_owned()), ..split(&[("on", 50_000)]) },
+    ]
+}
+
+/// flagd's rules that make no value of their own: what they yield stands in the rule or in the context.
+fn targeting() -> Vec<serde_json::Value> {
+    vec![
+        json!({"if": [{"in": [{"var": "country"}, ["AT", "DE"]]}, "on", "off"]}),
+        json!({"if": [{"and": [{"==": [{"var": "country"}, "DE"]}, {">": [{"var": "age"}, 18]}]}, {"var": "text"}, "on"]}),
+        json!({"if": [{"<": [1, {"var": "size"}, 2]}, "on", {"!": {"var": "country"}}, "off", null]}),
+        json!({"if": [{"some": [{"var": "tags"}, {"==": [{"var": ""}, "a"]}]}, "on", "off"]}),
+        json!({"if": [{"sem_ver": [{"var": "version"}, ">=", "2.4.0"]}, "on", "off"]}),
+        json!({"if": [{"starts_with": [{"var": "text"}, "not"]}, {"substr": ["xon", 1]}, "off"]}),
+        json!({"if": [{">": [{"+": [{"var": "age"}, 1]}, {"var": "$flagd.timestamp"}]}, "on", null]}),
+        json!({"fractional": [["on", 50], ["off", 50]]}),
+        json!({"fractional": [{"var": "country"}, ["on", 50], ["off", 50]]}),
+        json!({"var": ["nowhere", "other"]}),
+        json!({"nope": 1}),
     ]
 }
 
@@ -121,11 +140,15 @@ fn set() -> CompiledSet {
         ];
         objects.push(flag(&format!("rule-{at}"), Definition { rules, requires: requires.clone(), ..base() }));
     }
+    for (at, rule) in targeting().into_iter().enumerate() {
+        let metadata = [("fractionalHash".to_owned(), json!(if at % 2 == 0 { "v3" } else { "v2" }))].into();
+        objects.push(flag(&format!("logic-{at}"), Definition { targeting: Some(rule), metadata, ..base() }));
+    }
     for (at, serve) in serves().into_iter().enumerate() {
         objects.push(flag(&format!("serve-{at}"), Definition { serve: Some(serve), ..base() }));
     }
     let (set, diagnostics) = compile_all(objects);
-    assert_eq!(diagnostics, []);
+    assert!(!diagnostics.iter().any(|diagnostic| diagnostic.is_error()), "{diagnostics:?}");
     let mut kills = KillSet::default();
     let killed = set.iter().step_by(7).map(|flag| flag.id().clone()).collect::<Vec<_>>();
     for id in &killed {
@@ -135,7 +158,7 @@ fn set() -> CompiledSet {
 }
 
 #[test]
-fn evaluating_a_native_flag_allocates_nothing() {
+fn evaluating_allocates_nothing_where_no_new_value_is_made() {
     let set = set();
     let keys: Vec<String> = set.iter().map(|flag| flag.id().key.as_str().to_owned()).collect();
     let context = Context::from_json(CONTEXT.as_bytes()).unwrap();

@@ -10,6 +10,7 @@ mod cli;
 mod cohorts;
 mod durability;
 mod flag_file;
+mod fractional;
 mod full_disk;
 mod harness;
 mod import;

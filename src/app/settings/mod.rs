@@ -14,6 +14,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::access::policy::DataPlaneAuth;
+use crate::eval::fractional::FractionalHash;
 use crate::flag::key::EnvironmentName;
 
 use fault::{SettingFault, Source};
@@ -106,6 +107,8 @@ pub struct Settings {
     pub sse_inactivity_delay: Duration,
     /// Between two signs of life on a quiet stream.
     pub sse_keepalive: Duration,
+    /// The generation of flagd's `fractional` for flags whose metadata names none.
+    pub fractional_hash: FractionalHash,
     /// The token that `/metrics` asks for; none: it is open.
     pub metrics_token: Option<Secret>,
     /// How long a kill waits for the journal before it is answered `202`.
@@ -351,6 +354,7 @@ impl Values<'_> {
             sse_public_url: self.find("sse_public_url", value::url)?,
             sse_inactivity_delay: self.get("sse_inactivity_delay", value::duration)?,
             sse_keepalive: self.get("sse_keepalive", value::duration)?,
+            fractional_hash: self.get("fractional_hash", value::fractional_hash)?,
             metrics_token: self.find("metrics_token", value::secret)?,
             kill_journal_wait: self.get("kill_journal_wait", value::duration)?,
             drain_window: self.get("drain_window", value::duration)?,

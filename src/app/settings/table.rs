@@ -141,6 +141,12 @@ pub const TABLE: &[Setting] = &[
         "how long a page may be in the background before its client closes the stream",
     ),
     setting("sse_keepalive", Kind::Duration(SECOND, HOUR), "30s", "between two signs of life on a quiet stream"),
+    setting(
+        "fractional_hash",
+        Kind::Choice(&["v2", "v3"]),
+        "v2",
+        "which generation of flagd's `fractional` places users where a flag's metadata (`fractionalHash`) names none",
+    ),
     unset("metrics_token", Kind::Secret, "the token that `/metrics` asks for; it is open where this is not set"),
     setting(
         "kill_journal_wait",

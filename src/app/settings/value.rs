@@ -12,6 +12,7 @@ use std::time::Duration;
 use http::HeaderName;
 use tracing_subscriber::EnvFilter;
 
+use crate::eval::fractional::FractionalHash;
 use crate::flag::key::EnvironmentName;
 
 use super::table::Kind;
@@ -141,6 +142,14 @@ pub fn journal(text: &str) -> Result<JournalKind, Wrong> {
 /// It is another word.
 pub fn auth(text: &str) -> Result<DataPlaneAuth, Wrong> {
     chosen(text, &[("optional", DataPlaneAuth::Optional), ("required", DataPlaneAuth::Required)])
+}
+
+/// `v2` or `v3`.
+///
+/// # Errors
+/// It is another word.
+pub fn fractional_hash(text: &str) -> Result<FractionalHash, Wrong> {
+    chosen(text, &FractionalHash::ALL)
 }
 
 /// `text` or `json`.

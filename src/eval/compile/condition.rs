@@ -46,6 +46,23 @@ impl Gathered {
         self.diagnostics.push(Diagnostic::error(code, pointer, message, help));
     }
 
+    /// Notes something that does not keep the object from being used.
+    pub(super) fn warning(
+        &mut self,
+        code: &'static str,
+        pointer: impl Into<String>,
+        message: impl Into<String>,
+        help: &str,
+    ) {
+        self.diagnostics.push(Diagnostic::warning(code, pointer, message, help));
+    }
+
+    /// The diagnostics, as an error where one of them refuses the object.
+    pub(super) fn verdict(&mut self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        let diagnostics = std::mem::take(&mut self.diagnostics);
+        if diagnostics.iter().any(Diagnostic::is_error) { Err(diagnostics) } else { Ok(diagnostics) }
+    }
+
     /// Compiles the condition that stands at `pointer`, the value of a `when` or a segment.
     pub(super) fn condition(&mut self, pointer: &str, source: &Source) -> Condition {
         let condition = self.place(pointer, Place::Map, source, 1);

@@ -16,7 +16,7 @@ use crate::eval::object::Object;
 use crate::eval::set::CompiledSet;
 use crate::eval::table::Edit;
 
-use super::flag::{compile_flag, compile_segment, flag_pointer, segment_pointer};
+use super::flag::{Compilation, compile_flag, compile_segment, flag_pointer, segment_pointer};
 
 /// One changed object.
 #[derive(Debug)]
@@ -76,10 +76,13 @@ impl<'b> Drafts<'b> {
         drafts
     }
 
-    fn draft<T>(&mut self, old: Option<Arc<T>>, compiled: Option<Result<T, Vec<Diagnostic>>>) -> Draft<T> {
+    fn draft<T>(&mut self, old: Option<Arc<T>>, compiled: Option<Compilation<T>>) -> Draft<T> {
         match compiled {
             None => Draft { old, new: None, refused: false },
-            Some(Ok(new)) => Draft { old, new: Some(Arc::new(new)), refused: false },
+            Some(Ok((new, diagnostics))) => {
+                self.diagnostics.extend(diagnostics);
+                Draft { old, new: Some(Arc::new(new)), refused: false }
+            }
             Some(Err(diagnostics)) => {
                 self.diagnostics.extend(diagnostics);
                 Draft { old, new: None, refused: true }

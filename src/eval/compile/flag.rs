@@ -9,10 +9,12 @@ use crate::flag::limits::{REQUIRES_MAX, RULES_MAX, VARIANTS_MAX};
 use crate::flag::time::Revision;
 
 use crate::eval::compiled::{Compiled, CompiledSegment, Rule};
+use crate::eval::fractional::FractionalHash;
 use crate::eval::outcome::Reason;
 use crate::eval::serving::Serving;
 
 use super::condition::Gathered;
+use super::logic::logic;
 use super::serving::Names;
 
 /// The pointer to a flag in a document that holds it.
@@ -25,16 +27,16 @@ pub(super) fn segment_pointer(name: &SegmentName) -> String {
     join_pointer("/segments", name.as_str())
 }
 
+/// An object that can be used with what is odd about it, or everything that is wrong with it by itself.
+pub(super) type Compilation<T> = Result<(T, Vec<Diagnostic>), Vec<Diagnostic>>;
+
 /// Compiles a flag.
-///
-/// # Errors
-/// Everything that is wrong with it by itself.
 pub(super) fn compile_flag(
     id: &FlagId,
     revision: Revision,
     definition: &Arc<Definition>,
     allocation: Option<&Allocation>,
-) -> Result<Compiled, Vec<Diagnostic>> {
+) -> Compilation<Compiled> {
     let pointer = flag_pointer(id);
     let mut gathered = Gathered::default();
     check_shape(&mut gathered, &pointer, definition);
@@ -60,12 +62,19 @@ pub(super) fn compile_flag(
         }
         None => defined,
     };
-    if !gathered.diagnostics.is_empty() {
-        return Err(gathered.diagnostics);
-    }
-    // With prerequisites the answer depends on the context even where no rule does.
-    let asks_nothing = rules.is_empty() && definition.requires.is_empty();
-    Ok(Compiled {
+    let targeting = definition
+        .targeting
+        .as_ref()
+        // flagd takes an empty rule for none.
+        .filter(|rule| !rule.as_object().is_some_and(serde_json::Map::is_empty))
+        .map(|rule| logic(&mut gathered, &join_pointer(&pointer, "targeting"), rule, &definition.variants));
+    let fractional_hash = fractional_hash(&mut gathered, &pointer, definition);
+    let diagnostics = gathered.verdict()?;
+    // With prerequisites the answer depends on the context even where no rule does; and "nothing" is the caller's own
+    // default, which is not the flag's.
+    let asks_nothing = rules.is_empty() && definition.requires.is_empty() && targeting.is_none();
+    let says_nothing = otherwise == Serving::Nothing && default.is_none();
+    let compiled = Compiled {
         id: id.clone(),
         revision,
         definition: Arc::clone(definition),
@@ -74,28 +83,42 @@ pub(super) fn compile_flag(
         default,
         safe,
         rules: rules.into(),
+        targeting,
+        fractional_hash,
         otherwise,
-        otherwise_reason: if asks_nothing { Reason::Static } else { Reason::Default },
+        otherwise_reason: if asks_nothing && !says_nothing { Reason::Static } else { Reason::Default },
         uses: gathered.uses,
-    })
+    };
+    Ok((compiled, diagnostics))
 }
 
 /// Compiles a segment.
-///
-/// # Errors
-/// Everything that is wrong with it by itself.
 pub(super) fn compile_segment(
     name: &SegmentName,
     revision: Revision,
     segment: &Arc<Segment>,
-) -> Result<CompiledSegment, Vec<Diagnostic>> {
+) -> Compilation<CompiledSegment> {
     let mut gathered = Gathered::default();
     let when = gathered.condition(&segment_pointer(name), &segment.when);
-    if !gathered.diagnostics.is_empty() {
-        return Err(gathered.diagnostics);
-    }
-    Ok(CompiledSegment { name: name.clone(), revision, segment: Arc::clone(segment), when, uses: gathered.uses })
+    let diagnostics = gathered.verdict()?;
+    let (name, segment) = (name.clone(), Arc::clone(segment));
+    Ok((CompiledSegment { name, revision, segment, when, uses: gathered.uses }, diagnostics))
 }
+
+/// The generation of flagd's `fractional` that the flag's metadata, or its document's, asks for.
+fn fractional_hash(gathered: &mut Gathered, pointer: &str, definition: &Definition) -> Option<FractionalHash> {
+    let wanted = definition.metadata.get(FRACTIONAL_HASH)?;
+    let hash = wanted.as_str().and_then(FractionalHash::named);
+    if hash.is_none() {
+        let pointer = join_pointer(&join_pointer(pointer, "metadata"), FRACTIONAL_HASH);
+        let message = "the metadata names no generation of `fractional`; the server's own is used";
+        gathered.warning("unknown-hash", pointer, message, "write \"v2\" or \"v3\"");
+    }
+    hash
+}
+
+/// The key in the metadata of a flag or a document.
+const FRACTIONAL_HASH: &str = "fractionalHash";
 
 fn check_shape(gathered: &mut Gathered, pointer: &str, definition: &Definition) {
     if definition.variants.is_empty() {
@@ -111,10 +134,5 @@ fn check_shape(gathered: &mut Gathered, pointer: &str, definition: &Definition) 
             let message = format!("the flag has {count} {word}, at most {max} are allowed");
             gathered.error("too-many", join_pointer(pointer, word), message, "split the flag in two");
         }
-    }
-    if definition.targeting.is_some() {
-        let message = "JSONLogic `targeting` is not supported yet";
-        let help = "write the conditions as `rules` with `when` and `serve`, and percentages as `serve: {\"on\": 5}`";
-        gathered.error("not-supported-yet", join_pointer(pointer, "targeting"), message, help);
     }
 }

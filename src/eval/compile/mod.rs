@@ -1,6 +1,7 @@
 //! From definitions to a set that can answer. Everything that can fail about a flag fails here.
 //!
-//! Each changed object is first compiled by itself (`flag`, `serving`, `condition`); then `settle` checks how objects
+//! Each changed object is first compiled by itself (`flag`, `serving`, `condition`,
+//! `logic`); then `settle` checks how objects
 //! refer to each other and refuses whatever would leave a reference without a target. An object that is refused keeps
 //! its last good form, or stays absent, and is named by the diagnostics; the rest goes on. What comes out always
 //! compiles cleanly from its own definitions. Flags and segments that nobody changed are shared with the set before:
@@ -9,6 +10,7 @@
 mod condition;
 mod drafts;
 mod flag;
+mod logic;
 mod serving;
 mod settle;
 mod walk;

@@ -10,6 +10,8 @@ use crate::flag::key::VariantName;
 use crate::flag::percent::Percent;
 
 use crate::eval::bucket::prefix;
+use crate::eval::fractional::FractionalHash;
+use crate::eval::ranges::{Hashing, Range, Ranges};
 use crate::eval::serving::{By, Serving, Share, Threshold, VariantIndex, Weighted};
 
 use super::condition::Gathered;
@@ -44,18 +46,11 @@ impl Names<'_> {
         let pointer = join_pointer(parent, "serve");
         match &serve.to {
             ServeTo::Variant(name) => self.index(gathered, &pointer, name).map_or(Serving::Nothing, Serving::Variant),
-            ServeTo::Percentages(percentages) => {
-                if serve.hash != Hash::Xxh3 {
-                    let message = "flagd's bucketing (`murmur3`, `murmur3_cbor`) is not supported yet";
-                    let help = "leave `hash` out: Rampart then places users by its own hash, `xxh3`";
-                    gathered.error("not-supported-yet", join_pointer(parent, "hash"), message, help);
-                }
-                self.percentages(gathered, &pointer, percentages, Some(serve))
-            }
+            ServeTo::Percentages(percentages) => self.percentages(gathered, &pointer, percentages, Some(serve)),
         }
     }
 
-    /// Compiles percentages that stand at `pointer`; `unit` says which unit and salt they use.
+    /// Compiles percentages that stand at `pointer`; `unit` says which unit, salt and hash they use.
     pub(super) fn percentages(
         &self,
         gathered: &mut Gathered,
@@ -64,7 +59,8 @@ impl Names<'_> {
         unit: Option<&Serve>,
     ) -> Serving {
         let by = unit.and_then(|serve| serve.by.clone()).map_or(By::TargetingKey, By::Attribute);
-        let salt = unit.and_then(|serve| serve.salt.as_deref()).unwrap_or(self.key);
+        let own_salt = unit.and_then(|serve| serve.salt.as_deref());
+        let salt = own_salt.unwrap_or(self.key);
         let sum: u64 = percentages.values().map(|percent| u64::from(percent.thousandths())).sum();
         let everything = Percent::ALL.thousandths();
         if sum > u64::from(everything) {
@@ -81,6 +77,12 @@ impl Names<'_> {
             if Some(name) != self.default {
                 shares.push(share(salt, name.as_str(), index, percent.thousandths()));
             }
+        }
+        if let Some(generation) = unit.and_then(|serve| generation(serve.hash)) {
+            let joined = own_salt.is_some() || by != By::TargetingKey;
+            let hashing = Hashing { generation, salt: salt.into(), joined };
+            let ranges = shares.into_iter().map(|Share { variant, name, weight, .. }| Range { variant, name, weight });
+            return Serving::Ranges(Ranges { ranges: ranges.collect(), by, hashing });
         }
         if shares.len() < 2 {
             let only = shares.pop();
@@ -100,6 +102,15 @@ impl Names<'_> {
             names.push("…");
         }
         format!("it has: {}", names.join(", "))
+    }
+}
+
+/// The generation of flagd's hash; none for Rampart's own.
+fn generation(hash: Hash) -> Option<FractionalHash> {
+    match hash {
+        Hash::Xxh3 => None,
+        Hash::Murmur3 => Some(FractionalHash::V2),
+        Hash::Murmur3Cbor => Some(FractionalHash::V3),
     }
 }
 

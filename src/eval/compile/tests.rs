@@ -62,11 +62,9 @@ fn everything_wrong_with_a_flag_is_named_at_once_with_its_pointer() {
             ("too-many-values", "/flags/f/rules/1/when/all/0/x/in"),
             ("bad-semver", "/flags/f/rules/1/when/any/0/v/semver_caret"),
             ("bad-time", "/flags/f/rules/1/when/not/a~1b.c/before"),
-            ("not-supported-yet", "/flags/f/rules/2/hash"),
             ("unknown-variant", "/flags/f/rules/2/serve/blue"),
             ("unknown-variant", "/flags/f/safeVariant"),
             ("unknown-variant", "/flags/f/serve"),
-            ("not-supported-yet", "/flags/f/targeting"),
         ]
     );
     assert!(diagnostics.iter().all(|diagnostic| diagnostic.is_error() && !diagnostic.help.is_empty()));

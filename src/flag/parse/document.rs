@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Parsed;
 use super::condition::Conditions;
+use super::evaluators::Evaluators;
 use super::flag::{self, NamedSet, Reading, SetRule};
 use super::walk::{Path, Walk, get, shorten};
 use crate::flag::definition::Segment;
@@ -29,9 +30,9 @@ pub(super) fn read(walk: &mut Walk, node: &Node, parsed: &mut Parsed) {
     walk.keys_writing(&top, entries);
     walk.unknown_keys(&top, entries, DOCUMENT, uses_native_words(entries));
     parsed.file.environment = environment(walk, entries);
-    let inherited = metadata(walk, entries);
+    let (metadata, set) = metadata(walk, entries);
+    let inherited = Inherited { set, metadata, evaluators: Evaluators::read(walk, entries) };
     parsed.file.flag_set.clone_from(&inherited.set);
-    evaluators(walk, entries);
     parsed.unreadable |= walk.error_count() > before;
     parsed.unreadable |= !segments(walk, entries, parsed);
     parsed.unreadable |= !flags(walk, node, entries, &inherited, parsed);
@@ -83,6 +84,8 @@ pub(super) struct Inherited {
     pub(super) set: Option<FlagSetName>,
     /// Metadata under the flags' own.
     pub(super) metadata: BTreeMap<String, Value>,
+    /// What `$ref` in their targeting stands for.
+    pub(super) evaluators: Evaluators,
 }
 
 /// True where the document or one of its flags uses a word that only Rampart knows.
@@ -107,8 +110,8 @@ fn environment(walk: &mut Walk, entries: &[Entry]) -> Option<EnvironmentName> {
     name(walk, (&path, node.position), text, "the environment", EnvironmentName::new)
 }
 
-fn metadata(walk: &mut Walk, entries: &[Entry]) -> Inherited {
-    let Some(node) = get(entries, "metadata") else { return Inherited { set: None, metadata: BTreeMap::new() } };
+fn metadata(walk: &mut Walk, entries: &[Entry]) -> (BTreeMap<String, Value>, Option<FlagSetName>) {
+    let Some(node) = get(entries, "metadata") else { return (BTreeMap::new(), None) };
     let path = Path::TOP.key("metadata");
     walk.writing(&path, node);
     let (metadata, set) = flag::metadata(walk, &path, node, false);
@@ -117,15 +120,7 @@ fn metadata(walk: &mut Walk, entries: &[Entry]) -> Inherited {
         // What is unclear has been reported and makes the document unreadable.
         NamedSet::Unnamed | NamedSet::Unclear => None,
     };
-    Inherited { set, metadata }
-}
-
-fn evaluators(walk: &mut Walk, entries: &[Entry]) {
-    if let Some(node) = get(entries, "$evaluators").filter(|node| node.size() > 1) {
-        let path = Path::TOP.key("$evaluators");
-        let help = "write the JSONLogic into each flag's `targeting`";
-        walk.warning((&path, node.position), "evaluators", "`$evaluators` are not put in place of `$ref` yet", help);
-    }
+    (metadata, set)
 }
 
 /// Returns false where it is not clear which segments the document means.

@@ -7,11 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::OBJECT_NESTING_MAX;
 use super::document::{Inherited, name, warn_of_odd_name};
+use super::evaluators::Evaluators;
 use super::rule::{requires, rules};
 use super::serve::{self, Known};
 use super::walk::{Path, Walk, get, shorten};
 use crate::flag::definition::{Definition, State, VariantType};
+use crate::flag::json::nesting_help;
 use crate::flag::key::{FlagSetName, VariantName};
 use crate::flag::limits::{TAGS_MAX, VARIANTS_MAX};
 use crate::flag::tree::{Entry, Node, NodeValue, NumberFault, number};
@@ -56,7 +59,7 @@ pub(super) fn read(walk: &mut Walk, path: &Path<'_>, node: &Node, words: &[Word]
         requires: flag.field(walk, "requires", requires).unwrap_or_default(),
         rules: flag.field(walk, "rules", |walk, path, node| rules(walk, path, node, known)).unwrap_or_default(),
         serve: serve::read(walk, path, entries, known, strict),
-        targeting: flag.targeting(walk),
+        targeting: flag.targeting(walk, rule),
         source: flag.text(walk, "source"),
         metadata,
         variants: variants.unwrap_or_default(),
@@ -123,7 +126,7 @@ fn flag_set(walk: &mut Walk, path: &Path<'_>, node: &Node) -> Option<Option<Flag
 }
 
 /// True where every number in the value fits into 64 bits; reports all that do not.
-fn numbers(walk: &mut Walk, path: &Path<'_>, node: &Node) -> bool {
+pub(super) fn numbers(walk: &mut Walk, path: &Path<'_>, node: &Node) -> bool {
     let before = walk.error_count();
     match &node.value {
         NodeValue::Number(text) => {
@@ -269,9 +272,9 @@ impl Flag<'_> {
         })
     }
 
-    fn targeting(&self, walk: &mut Walk) -> Option<Value> {
+    fn targeting(&self, walk: &mut Walk, rule: &SetRule<'_>) -> Option<Value> {
         self.field(walk, "targeting", |walk, path, node| {
-            if matches!(&node.value, NodeValue::Map(entries) if entries.is_empty()) {
+            if is_empty_map(node) {
                 return None;
             }
             for native in ["rules", "serve"] {
@@ -285,9 +288,26 @@ impl Flag<'_> {
                 let message = format!("`targeting` is {}, not a JSONLogic rule", node.kind());
                 walk.warning((path, node.position), "odd-targeting", message, "write a rule, such as {\"if\": […]}");
             }
-            numbers(walk, path, node).then(|| node.to_json())
+            if !numbers(walk, path, node) {
+                return None;
+            }
+            let none = Evaluators::default();
+            let evaluators = if let SetRule::Inherit(inherited) = rule { &inherited.evaluators } else { &none };
+            let placed = evaluators.put_in_place(walk, path, node)?;
+            // The canonical form of the flag holds the targeting one level below its top.
+            if placed.depth() > OBJECT_NESTING_MAX - 1 {
+                let message = "with its evaluators the targeting nests too deeply";
+                walk.error((path, node.position), "nesting", message, nesting_help());
+                return None;
+            }
+            (!is_empty_map(&placed)).then(|| placed.to_json())
         })
     }
+}
+
+/// flagd's way to write a rule that is none.
+fn is_empty_map(node: &Node) -> bool {
+    matches!(&node.value, NodeValue::Map(entries) if entries.is_empty())
 }
 
 fn variant_value<'n>(

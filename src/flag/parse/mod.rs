@@ -23,6 +23,7 @@ use walk::{Path, Walk};
 
 mod condition;
 mod document;
+mod evaluators;
 mod flag;
 mod operator;
 mod rule;

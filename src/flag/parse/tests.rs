@@ -113,6 +113,79 @@ fn a_flagd_file_is_a_valid_file() {
 }
 
 #[test]
+fn evaluators_are_put_in_the_place_of_references() {
+    let text = br#"{
+        "$evaluators": {
+            "is_ballmer": {"==": ["ballmer@macrosoft.com", {"var": ["email"]}]},
+            "nested": {"and": [{"$ref": "is_ballmer"}]},
+            "nothing": {}
+        },
+        "flags": {
+            "a": {"state": "ENABLED", "variants": {"x": 1}, "targeting": {"if": [{"$ref":"is_ballmer"}, "x", {"!": {"$ref" : "is_ballmer"}}]}},
+            "b": {"state": "ENABLED", "variants": {"x": 1}, "targeting": {"$ref": "is_ballmer"}},
+            "c": {"state": "ENABLED", "variants": {"x": 1}, "targeting": {"if": [{"$ref": "is_balmer"}, {"$ref": "nested"}]}},
+            "d": {"state": "ENABLED", "variants": {"x": 1}, "targeting": {"$ref": "nothing"}},
+            "e": {"state": "ENABLED", "variants": {"x": 1}, "targeting": {"==": [{"$ref": 1}, {"$ref": "nothing", "other": 1}]}}
+        }}"#;
+    let parsed = parse_document(text, Format::Json, None);
+    let ballmer = json!({"==": ["ballmer@macrosoft.com", {"var": ["email"]}]});
+    let targeting = |key: &str| parsed.file.flags[&id(key)].targeting.clone();
+    assert_eq!(targeting("a"), Some(json!({"if": [ballmer, "x", {"!": ballmer}]})));
+    assert_eq!(targeting("b"), Some(ballmer.clone()));
+    // Neither unknown nor nested references are followed; both are named with their places.
+    assert_eq!(targeting("c"), Some(json!({"if": [{"$ref": "is_balmer"}, {"and": [{"$ref": "is_ballmer"}]}]})));
+    assert_eq!(targeting("d"), None);
+    assert_eq!(targeting("e"), Some(json!({"==": [{"$ref": 1}, {"$ref": "nothing", "other": 1}]})));
+    let found: Vec<_> = parsed
+        .diagnostics
+        .iter()
+        .map(|found| (found.code, found.pointer.as_str(), found.position.map_or(0, |position| position.line)))
+        .collect();
+    assert_eq!(
+        found,
+        [("nested-evaluator", "/$evaluators/nested/and/0", 4), ("unknown-evaluator", "/flags/c/targeting/if/0", 10)]
+    );
+    assert!(parsed.diagnostics[1].help.contains("`is_ballmer`"));
+}
+
+#[test]
+fn a_flag_alone_has_no_evaluators() {
+    let body = br#"{"variants": {"x": 1}, "targeting": {"$ref": "is_ballmer"}}"#;
+    let (definition, diagnostics, _) = parse_definition(body, Format::Json, None);
+    assert_eq!(definition.and_then(|flag| flag.targeting), Some(json!({"$ref": "is_ballmer"})));
+    assert!(diagnostics.iter().any(|found| found.code == "unknown-evaluator"));
+}
+
+#[test]
+fn evaluators_cannot_fill_the_memory_or_the_stack() {
+    let references = |count: usize| vec![json!({"$ref": "e"}); count];
+    let flag = |targeting: Value| json!({"state": "ENABLED", "variants": {"x": 1}, "targeting": targeting});
+    let document = |evaluator: Value, bad: Value| {
+        let flags = json!({"bad": flag(bad), "good": flag(json!({"==": [1, 2]}))});
+        let text = json!({"$evaluators": {"e": evaluator}, "flags": flags}).to_string();
+        parse_document(text.as_bytes(), Format::Json, None)
+    };
+    let deep = |levels: usize| json!({ "!": (1..levels).fold(json!(1), |inner, _| json!([inner])) });
+    let many = json!({ "in": ["a", vec![1; 10_000]] });
+    let long = json!({ "==": ["x", "y".repeat(1024 * 1024)] });
+    for (evaluator, bad, code) in [
+        (many, json!({"or": references(100)}), "too-large"),
+        (long, json!({"or": references(100)}), "too-large"),
+        (deep(21), json!({"or": [[[[[[[[{"$ref": "e"}]]]]]]]]}), "nesting"),
+    ] {
+        let parsed = document(evaluator, bad);
+        assert_eq!(codes(&parsed), [code]);
+        assert_eq!(
+            parsed.diagnostics[0].pointer.split('/').take(4).collect::<Vec<_>>(),
+            ["", "flags", "bad", "targeting"]
+        );
+        assert_eq!(parsed.bad_flags, [id("bad")].into());
+        check_promises(&parsed);
+    }
+    assert_eq!(codes(&document(deep(20), json!({"or": [[[[[[[[{"$ref": "e"}]]]]]]]]}))), [""; 0]);
+}
+
+#[test]
 fn a_bad_flag_or_segment_does_not_spoil_its_neighbours() {
     let parsed = yaml(
         r#"
