@@ -22,6 +22,7 @@ use crate::journal::sqlite::{Options, SqliteJournal};
 use crate::serve::connection::ConnectionLimits;
 use crate::serve::door::Enrichment;
 use crate::serve::edge::{Edge, EdgeSettings, Opening, Planes};
+use crate::serve::flagd::FlagdSettings;
 use crate::serve::grpc::StreamLimits;
 use crate::serve::http::body::{BodyLimit, BodyLimits};
 use crate::serve::http::cors;
@@ -249,6 +250,11 @@ fn edge_settings(settings: &Settings) -> EdgeSettings {
             kill_ack: settings.streams.kill_ack_deadline,
             change_ack: settings.streams.change_ack_deadline,
             drain_window: settings.drain_window,
+        },
+        flagd: FlagdSettings {
+            strict_status: settings.flagd.strict_status,
+            keep_alive: settings.flagd.keep_alive,
+            stream_deadline: Some(settings.flagd.stream_deadline).filter(|deadline| !deadline.is_zero()),
         },
         drain_deadline: settings.drain_deadline,
         opening: Opening::done(),

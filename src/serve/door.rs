@@ -105,6 +105,30 @@ impl Door {
         Ok(Admitted { principal, snapshot, now })
     }
 
+    /// Whether a caller that was let in before would be let in now, for what lasts: its token may have been revoked or
+    /// have expired, and its environment, of which this is the newest snapshot, may ask for one meanwhile.
+    ///
+    /// # Errors
+    /// 401 and 403.
+    pub fn readmit(
+        &self,
+        principal: Option<&Principal>,
+        snapshot: &Snapshot,
+        route: (&str, &str),
+    ) -> Result<(), Problem> {
+        let (now, tokens) = (self.gate.clock.now(), self.gate.hub.tokens());
+        let row = policy::find(Plane::Data, route.0, route.1);
+        let row = row.ok_or_else(|| Problem::NotFound(Missing::Route, String::new()))?;
+        let counts = |principal: &Principal| {
+            let token = tokens.get(principal.id);
+            token.is_some_and(|token| !token.revoked && token.expires.is_none_or(|end| end > now))
+        };
+        if !principal.is_none_or(counts) {
+            return Err(Problem::Unauthenticated { presented: true });
+        }
+        permit(principal, row, Some(&snapshot.environment), snapshot.data_plane_auth).map(drop)
+    }
+
     /// Takes one evaluation request from what a caller may ask now: its token's share, or its address's without one.
     ///
     /// # Errors

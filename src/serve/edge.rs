@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::ConnectionLimits;
 use super::door::{Door, Enrichment};
+use super::flagd::{self, Flagd, FlagdSettings};
 use super::grpc::{self, Grpc, Health, StreamLimits};
 use super::http::admin::{self, Admin};
 use super::http::body::BodyLimits;
@@ -47,6 +48,8 @@ pub struct EdgeSettings {
     pub bodies: BodyLimits,
     /// How streams are kept.
     pub streams: StreamLimits,
+    /// How flagd's protocols are served.
+    pub flagd: FlagdSettings,
     /// How long the drain lets requests and streams finish.
     pub drain_deadline: Duration,
     /// From when on it serves.
@@ -146,7 +149,15 @@ impl Edge {
             tasks,
             evaluations: metrics.evaluations("grpc"),
         };
-        let (data, health) = data_plane(settings, door, &metrics, grpc, events);
+        let flagd = Flagd {
+            door: door.clone(),
+            settings: settings.flagd,
+            body: settings.bodies.evaluate,
+            draining: draining.clone(),
+            evaluations: [metrics.evaluations("flagd_v1"), metrics.evaluations("flagd_v2")],
+            streams: metrics.streams("flagd"),
+        };
+        let (data, health) = data_plane(settings, door, &metrics, grpc, flagd, events);
         let admin = admin_plane(settings, control, random, gate, metrics, draining).merge(health.routes());
         let number = from_fn_with_state(ids, number_requests);
         Self {
@@ -206,6 +217,7 @@ fn data_plane(
     door: Door,
     metrics: &Metrics,
     grpc: Grpc,
+    flagd: Flagd,
     events: Option<Events>,
 ) -> (Router, Health) {
     let ofrep = Ofrep {
@@ -216,7 +228,7 @@ fn data_plane(
         events,
     };
     let (services, health) = grpc::routes(grpc);
-    let mut routes = ofrep::routes(ofrep).merge(services).fallback(problem::not_found);
+    let mut routes = ofrep::routes(ofrep).merge(services).merge(flagd::routes(flagd)).fallback(problem::not_found);
     if let Some(origins) = &settings.cors {
         routes = routes.layer(cors::layer(origins));
     }

@@ -30,6 +30,7 @@ struct Surface {
 pub struct Metrics {
     registry: Arc<Registry>,
     evaluations: Family<Surface, Counter>,
+    streams: Family<Surface, Gauge>,
     flags: Family<Environment, Gauge>,
     killed: Family<Environment, Gauge>,
     revision: Family<Environment, Gauge>,
@@ -60,6 +61,7 @@ impl Metrics {
         }
         let metrics = Self {
             evaluations: Family::default(),
+            streams: Family::default(),
             flags: Family::default(),
             killed: Family::default(),
             revision: Family::default(),
@@ -72,6 +74,7 @@ impl Metrics {
             registry: Arc::default(),
         };
         registry.register("evaluations", "Flags evaluated, by surface", metrics.evaluations.clone());
+        registry.register("event_streams", "Open event streams, by surface", metrics.streams.clone());
         registry.register("flags", "Flags served", metrics.flags.clone());
         registry.register("flags_killed", "Flags killed now", metrics.killed.clone());
         registry.register("served_revision", "Newest journal revision that is served", metrics.revision.clone());
@@ -87,7 +90,12 @@ impl Metrics {
         Self { registry: Arc::new(registry), ..metrics }
     }
 
-    /// The counter of one surface (`ofrep`, `ofrep_bulk`, `grpc`); to be kept by the surface.
+    /// The open event streams of one surface (`flagd`); to be kept by the surface.
+    pub fn streams(&self, surface: &'static str) -> Gauge {
+        self.streams.get_or_create(&Surface { surface }).clone()
+    }
+
+    /// The counter of one surface (`ofrep`, `ofrep_bulk`, `grpc`, `flagd_v1`, `flagd_v2`); to be kept by the surface.
     pub fn evaluations(&self, surface: &'static str) -> Counter {
         self.evaluations.get_or_create(&Surface { surface }).clone()
     }

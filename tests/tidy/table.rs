@@ -204,6 +204,12 @@ pub const HOMES: &[Home] = &[
         reason: "wire types stop at the door",
     },
     Home {
+        paths: &["connectrpc", "buffa", "buffa_types"],
+        homes: &["serve/flagd", "proto.rs"],
+        also_tests: true,
+        reason: "flagd's wire types stop at its door",
+    },
+    Home {
         paths: &["axum", "utoipa", "utoipa_axum"],
         homes: &["serve/", "console/"],
         also_tests: true,

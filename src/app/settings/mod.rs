@@ -125,6 +125,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How subscriptions are kept alive.
     pub streams: Streams,
+    /// How flagd's protocols are served.
+    pub flagd: Flagd,
 }
 
 /// What one caller may take of the server.
@@ -169,6 +171,17 @@ pub struct Streams {
     pub kill_ack_deadline: Duration,
     /// How long the receipt of a change may take before the subscriber counts as late.
     pub change_ack_deadline: Duration,
+}
+
+/// How flagd's protocols are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flagd {
+    /// True where general errors are UNKNOWN, as flagd has it.
+    pub strict_status: bool,
+    /// How long an event stream may be silent.
+    pub keep_alive: Duration,
+    /// How long a stream may last; zero: for ever.
+    pub stream_deadline: Duration,
 }
 
 /// Settings and where they came from.
@@ -363,6 +376,11 @@ impl Values<'_> {
             log_filter: self.get("log_filter", value::filter)?,
             limits: self.limits()?,
             streams: self.streams()?,
+            flagd: Flagd {
+                strict_status: self.get("flagd.strict_status", value::switch)?,
+                keep_alive: self.get("flagd.keep_alive", value::duration)?,
+                stream_deadline: self.get("flagd.stream_deadline", value::duration)?,
+            },
         })
     }
 

@@ -63,6 +63,7 @@ const NOTHING: Duration = Duration::ZERO;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
 /// Clients take a stream that was silent for 45 s for dead; two bookmarks must fit.
 const BOOKMARK_MAX: Duration = Duration::from_secs(20);
 
@@ -100,7 +101,11 @@ pub const TABLE: &[Setting] = &[
     unset("listen_socket", Kind::Path, "a Unix socket to serve the data plane on instead of the address `listen`"),
     unset("sync_listen", Kind::Address, "a second address of the data plane, where clients of flagd look for its sync"),
     unset("sync_socket", Kind::Path, "a Unix socket to serve the data plane on instead of the address `sync_listen`"),
-    unset("ofrep_listen", Kind::Address, "a third address of the data plane, where clients of flagd look for OFREP; without TLS"),
+    unset(
+        "ofrep_listen",
+        Kind::Address,
+        "a third address of the data plane, where clients of flagd look for OFREP; without TLS",
+    ),
     unset("tls_cert", Kind::Path, "the certificate of the data plane as PEM, with the chain above it; needs `tls_key`"),
     unset("tls_key", Kind::Path, "the certificate's private key as PEM"),
     setting("admin_listen", Kind::Address, "127.0.0.1:8014", "the address of the control plane: admin API and metrics"),
@@ -203,6 +208,24 @@ pub const TABLE: &[Setting] = &[
         Kind::Duration(SECOND, HOUR),
         "60s",
         "how long the receipt of any other change may take before the subscriber counts as late",
+    ),
+    setting(
+        "flagd.strict_status",
+        Kind::Switch,
+        "false",
+        "whether flagd's protocols call general errors UNKNOWN as flagd does, which its clients try again for seconds",
+    ),
+    setting(
+        "flagd.keep_alive",
+        Kind::Duration(SECOND, HOUR),
+        "20s",
+        "how long an event stream of flagd's protocols may be silent",
+    ),
+    setting(
+        "flagd.stream_deadline",
+        Kind::Duration(NOTHING, DAY),
+        "0s",
+        "how long a stream of flagd's protocols may last; `0s`: for ever",
     ),
 ];
 

@@ -205,7 +205,8 @@ pub fn environment(text: &str) -> Result<EnvironmentName, Wrong> {
 /// They cannot be parsed.
 pub fn filter(text: &str) -> Result<String, Wrong> {
     let fix = "write a level (error, warn, info, debug, trace) or directives such as info,rampart=debug";
-    if text.trim().is_empty() {
+    // The parser steps over bytes as if each were a character, and panics where it is not.
+    if text.trim().is_empty() || !text.is_ascii() {
         return wrong("is not a log filter", fix);
     }
     match EnvFilter::builder().parse(text) {
@@ -468,6 +469,14 @@ mod tests {
         assert_eq!(format!("{:?}", secret("hunter2").unwrap()), "[redacted]");
         for text in ["", "two words", "naïve", "line\n"] {
             assert!(secret(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_filter_that_its_parser_cannot_stand_is_refused() {
+        assert!(filter("info,rampart=debug").is_ok());
+        for text in ["", " ", "rampart=loud", " \u{112cb}=", "größe=debug"] {
+            assert!(filter(text).is_err(), "{text:?}");
         }
     }
 

@@ -19,6 +19,7 @@ use crate::flag::key::EnvironmentName;
 use crate::proto::rampart_v1::evaluation_server::EvaluationServer;
 use crate::proto::rampart_v1::subscription_server::SubscriptionServer;
 use crate::serve::door::{Admitted, Door};
+use crate::serve::flagd;
 use crate::serve::http::caller::{authenticate, decide_environment, permit};
 use crate::serve::http::problem::{Missing, Problem};
 use crate::snapshot::subscribers::Subscribers;
@@ -120,7 +121,8 @@ impl Health {
     /// Says that the services serve, or do not any more.
     pub async fn set(&self, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for name in ["", "rampart.v1.Evaluation", "rampart.v1.Subscription"] {
+        let ours = ["", "rampart.v1.Evaluation", "rampart.v1.Subscription"];
+        for name in ours.into_iter().chain(flagd::SERVICES) {
             self.reporter.set_service_status(name, status).await;
         }
     }

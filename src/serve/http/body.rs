@@ -3,14 +3,16 @@
 //! A declared length over the limit is refused before a byte is read; a body without one, or one that lies, when the
 //! limit is passed. Nothing is decompressed. Not a JSON layer for evaluation contexts: those have their own in `ofrep`.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body, Bytes};
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::problem::Problem;
 use crate::flag::limits::FILE_BYTES_MAX;
@@ -113,6 +115,44 @@ where
     Ok(if rest.is_empty() { first } else { rest.into() })
 }
 
+/// A body for readers that know no time: it breaks off where it takes too long.
+#[derive(Debug)]
+pub struct Timed<B> {
+    body: B,
+    time: Duration,
+    /// Set where the body is waited for; most have arrived with their head.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> Timed<B> {
+    /// Takes a body and how long it may take, counted from when it is first waited for.
+    pub fn new(body: B, time: Duration) -> Self {
+        Self { body, time, alarm: None }
+    }
+}
+
+impl<B: Body + Unpin> Body for Timed<B> {
+    type Data = B::Data;
+    type Error = BodyFault;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, BodyFault>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyFault::Broken)));
+        }
+        let time = self.time;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(time)));
+        alarm.as_mut().poll(cx).map(|()| Some(Err(BodyFault::TooSlow)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// True where the headers call the body JSON, or nothing at all.
 pub fn says_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else { return true };
@@ -177,6 +217,15 @@ mod tests {
         let frames = tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>();
         let limit = BodyLimit { time: Duration::from_millis(20), ..SMALL };
         assert_eq!(read(StreamBody::new(frames), limit).await, Err(BodyFault::TooSlow));
+    }
+
+    #[tokio::test]
+    async fn a_timed_body_breaks_off_and_a_quick_one_does_not() {
+        let frames = tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        let slow = Timed::new(StreamBody::new(frames), Duration::from_millis(20));
+        assert_eq!(slow.collect().await.unwrap_err(), BodyFault::TooSlow);
+        let quick = Timed::new(chunks(&[4, 6]), Duration::ZERO);
+        assert_eq!(quick.collect().await.unwrap().to_bytes().len(), 10);
     }
 
     #[tokio::test]

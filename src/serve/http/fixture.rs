@@ -1,4 +1,4 @@
-//! For the tests of this folder: a gate over a hub that serves what a test wants.
+//! For the tests of `serve`: a gate over a hub that serves what a test wants.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::snapshot::hub::Hub;
 use crate::sync::view::View;
 
 /// A gate with these tokens, at this time, over a hub without environments.
-pub(super) fn gate(tokens: Tokens, now: Timestamp) -> Gate {
+pub(in crate::serve) fn gate(tokens: Tokens, now: Timestamp) -> Gate {
     let hub = Hub::default();
     hub.publish_tokens(tokens);
     Gate { hub: Arc::new(hub), clock: Clock::manual(now) }
 }
 
 /// Serves a set in an environment.
-pub(super) fn publish(gate: &Gate, name: &str, set: CompiledSet, revision: Revision, auth: DataPlaneAuth) {
+pub(in crate::serve) fn publish(gate: &Gate, name: &str, set: CompiledSet, revision: Revision, auth: DataPlaneAuth) {
     let environment = EnvironmentName::new(name).expect("a valid name");
     let mut flag_sets: Vec<FlagSetName> = set.iter().filter_map(|flag| flag.id().flag_set.clone()).collect();
     flag_sets.sort();

@@ -6,7 +6,7 @@ pub mod body;
 pub mod caller;
 pub mod cors;
 #[cfg(test)]
-mod fixture;
+pub(in crate::serve) mod fixture;
 pub mod ofrep;
 pub mod problem;
 pub mod request_id;

@@ -11,7 +11,7 @@ use serde_json::error::Category;
 
 use crate::eval::context::Context;
 use crate::eval::outcome::{ErrorCode, Evaluation};
-use crate::flag::key::FlagSetName;
+use crate::serve::metadata::entries;
 use crate::serve::selection::Selector;
 
 /// Room for one ordinary item, taken at once.
@@ -157,41 +157,15 @@ fn write_failure(
     out.push(b'}');
 }
 
-/// The flag's own metadata, and what this evaluation adds: the flag set, a kill, a missing unit. Ours win over entries
-/// of the same name.
 fn metadata(out: &mut Vec<u8>, evaluation: &Evaluation<'_>) {
-    let flag_set = evaluation.flag.id().flag_set.as_ref().map(FlagSetName::as_str);
-    let killed = evaluation.killed.is_some();
-    let ours = |name: &str| match name {
-        "flagSetId" => flag_set.is_some(),
-        "killed" => killed,
-        "noUnit" => evaluation.no_unit,
-        _ => false,
-    };
     out.extend_from_slice(b",\"metadata\":{");
-    let mut more = false;
-    let mut name = |out: &mut Vec<u8>, name: &str| {
-        if std::mem::replace(&mut more, true) {
+    for (at, (name, entry)) in entries(evaluation).enumerate() {
+        if at > 0 {
             out.push(b',');
         }
         value(out, name);
         out.push(b':');
-    };
-    for (key, entry) in evaluation.flag.metadata().iter().filter(|(key, _)| !ours(key)) {
-        name(out, key);
-        value(out, entry);
-    }
-    if let Some(flag_set) = flag_set {
-        name(out, "flagSetId");
-        value(out, flag_set);
-    }
-    if killed {
-        name(out, "killed");
-        out.extend_from_slice(b"true");
-    }
-    if evaluation.no_unit {
-        name(out, "noUnit");
-        out.extend_from_slice(b"true");
+        value(out, &entry);
     }
     out.push(b'}');
 }
