@@ -93,6 +93,8 @@ pub const ROUTES: &[Route] = &[
     data("POST", "/flagd.sync.v1.FlagSyncService/SyncFlags", Access::Data(Scope::Read)),
     data("POST", "/flagd.sync.v1.FlagSyncService/FetchAllFlags", Access::Data(Scope::Read)),
     data("POST", "/flagd.sync.v1.FlagSyncService/GetMetadata", Access::Data(Scope::Read)),
+    data("GET", "/v1/flags", Access::Data(Scope::Read)),
+    data("GET", "/v1/flags/{selector}", Access::Data(Scope::Read)),
     data("POST", "/grpc.health.v1.Health/Check", Access::Open),
     data("POST", "/grpc.health.v1.Health/List", Access::Open),
     data("POST", "/grpc.health.v1.Health/Watch", Access::Open),
@@ -251,6 +253,8 @@ mod tests {
         D POST   /flagd.sync.v1.FlagSyncService/SyncFlags       .nynyyny
         D POST   /flagd.sync.v1.FlagSyncService/FetchAllFlags   .nynyyny
         D POST   /flagd.sync.v1.FlagSyncService/GetMetadata     .nynyyny
+        D GET    /v1/flags                                      .nynyyny
+        D GET    /v1/flags/{selector}                           .nynyyny
         D POST   /grpc.health.v1.Health/Check                   yyyyyyyy
         D POST   /grpc.health.v1.Health/List                    yyyyyyyy
         D POST   /grpc.health.v1.Health/Watch                   yyyyyyyy

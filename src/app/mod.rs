@@ -23,6 +23,7 @@ use crate::serve::connection::ConnectionLimits;
 use crate::serve::door::Enrichment;
 use crate::serve::edge::{Edge, EdgeSettings, Opening, Planes};
 use crate::serve::flagd::FlagdSettings;
+use crate::serve::flagd::sync::SyncSettings;
 use crate::serve::grpc::StreamLimits;
 use crate::serve::http::body::{BodyLimit, BodyLimits};
 use crate::serve::http::cors;
@@ -254,6 +255,10 @@ fn edge_settings(settings: &Settings) -> EdgeSettings {
         flagd: FlagdSettings {
             strict_status: settings.flagd.strict_status,
             keep_alive: settings.flagd.keep_alive,
+            stream_deadline: Some(settings.flagd.stream_deadline).filter(|deadline| !deadline.is_zero()),
+        },
+        sync: SyncSettings {
+            metadata: !settings.flagd.disable_sync_metadata,
             stream_deadline: Some(settings.flagd.stream_deadline).filter(|deadline| !deadline.is_zero()),
         },
         drain_deadline: settings.drain_deadline,

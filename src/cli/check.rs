@@ -17,6 +17,7 @@ use crate::flag::limits::FILE_BYTES_MAX;
 use crate::flag::parse::{Format, Parsed, parse_document};
 use crate::flag::schema;
 
+use super::check_sync;
 use super::eval::objects;
 
 /// How diagnostics are written.
@@ -29,19 +30,36 @@ pub enum CheckFormat {
     Json,
 }
 
+/// A kind of client that has to understand the flags too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckFor {
+    /// flagd clients that evaluate by themselves.
+    FlagdSync,
+}
+
 /// Checks files (`-` is standard input) and writes what is wrong with them. Returns true where nothing refuses them;
-/// with `strict`, warnings refuse, too.
+/// with `strict`, warnings refuse, too, and for a `client` whatever it could not be told exactly.
 ///
 /// # Errors
 /// Only those of `out`: a file that cannot be read is a diagnostic.
-pub fn check(files: &[PathBuf], format: CheckFormat, strict: bool, out: &mut dyn Write) -> io::Result<bool> {
+pub fn check(
+    files: &[PathBuf],
+    format: CheckFormat,
+    strict: bool,
+    client: Option<CheckFor>,
+    out: &mut dyn Write,
+) -> io::Result<bool> {
     let mut documents: Vec<Document> = files.iter().map(|path| Document::read(path)).collect();
     let twins = twins(&documents);
     for (document, twins) in documents.iter_mut().zip(twins) {
         document.parsed.diagnostics.extend(twins);
     }
     let parsed: Vec<&Parsed> = documents.iter().map(|document| &document.parsed).collect();
-    let late = compile_diagnostics(&parsed);
+    let mut late = compile_diagnostics(&parsed);
+    match client {
+        Some(CheckFor::FlagdSync) => late.extend(check_sync::obstacles(&parsed)),
+        None => {}
+    }
     let diagnostics: Vec<(&Diagnostic, &str)> = documents
         .iter()
         .flat_map(|document| document.parsed.diagnostics.iter().map(|found| (found, document.text.as_str())))
@@ -301,7 +319,7 @@ mod tests {
 
     fn run(files: &[PathBuf], format: CheckFormat, strict: bool) -> (bool, String) {
         let mut out = Vec::new();
-        let clean = check(files, format, strict, &mut out).expect("a vector takes everything");
+        let clean = check(files, format, strict, None, &mut out).expect("a vector takes everything");
         (clean, String::from_utf8(out).expect("text"))
     }
 

@@ -8,11 +8,12 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use self::check::CheckFormat;
+use self::check::{CheckFor, CheckFormat};
 use self::failure::Failure;
 
 pub mod audit;
 pub mod check;
+pub mod check_sync;
 pub mod eval;
 pub mod failure;
 pub mod flag;
@@ -52,6 +53,9 @@ enum Command {
         /// Treat warnings as errors.
         #[arg(long)]
         strict: bool,
+        /// Name everything that such clients cannot be told exactly, too, with what to write instead.
+        #[arg(long = "for", value_enum, value_name = "CLIENTS")]
+        clients: Option<CheckClients>,
     },
     /// Print the JSON Schema of flag files.
     Schema,
@@ -97,6 +101,13 @@ pub enum CheckOutput {
     Json,
 }
 
+/// Clients that have to understand flag files in their own way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckClients {
+    /// flagd's in-process providers, which evaluate by themselves.
+    FlagdSync,
+}
+
 /// Which server, and as whom.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
@@ -136,12 +147,13 @@ impl Rampart {
                 drop(out);
                 watch.run()
             }
-            Command::Check { files, format, strict } => {
+            Command::Check { files, format, strict, clients } => {
                 let format = match format {
                     CheckOutput::Text => CheckFormat::Text,
                     CheckOutput::Json => CheckFormat::Json,
                 };
-                if check::check(&files, format, strict, &mut out)? { Ok(()) } else { Err(Failure::silent()) }
+                let clients = clients.map(|CheckClients::FlagdSync| CheckFor::FlagdSync);
+                if check::check(&files, format, strict, clients, &mut out)? { Ok(()) } else { Err(Failure::silent()) }
             }
             Command::Schema => print_json(&mut out, &crate::flag::schema::schema()),
             Command::Eval(eval) => eval.run(&mut out),

@@ -27,6 +27,7 @@ pub mod semver;
 pub mod serving;
 pub mod set;
 mod table;
+pub mod translate;
 pub mod weighted;
 pub mod why;
 

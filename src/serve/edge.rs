@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::ConnectionLimits;
 use super::door::{Door, Enrichment};
 use super::flagd::{self, Flagd, FlagdSettings};
+use super::flagd::sync::{self, FlagSync, SyncSettings};
 use super::grpc::{self, Grpc, Health, StreamLimits};
 use super::http::admin::{self, Admin};
 use super::http::body::BodyLimits;
@@ -50,6 +51,8 @@ pub struct EdgeSettings {
     pub streams: StreamLimits,
     /// How flagd's protocols are served.
     pub flagd: FlagdSettings,
+    /// How flagd's sync is served.
+    pub sync: SyncSettings,
     /// How long the drain lets requests and streams finish.
     pub drain_deadline: Duration,
     /// From when on it serves.
@@ -146,7 +149,7 @@ impl Edge {
             subscribers,
             limits: settings.streams.clone(),
             draining: draining.clone(),
-            tasks,
+            tasks: tasks.clone(),
             evaluations: metrics.evaluations("grpc"),
         };
         let flagd = Flagd {
@@ -157,7 +160,16 @@ impl Edge {
             evaluations: [metrics.evaluations("flagd_v1"), metrics.evaluations("flagd_v2")],
             streams: metrics.streams("flagd"),
         };
+        let sync = FlagSync {
+            door: door.clone(),
+            settings: settings.sync,
+            body_time: settings.bodies.evaluate.time,
+            draining: draining.clone(),
+            tasks,
+            metrics: metrics.sync(),
+        };
         let (data, health) = data_plane(settings, door, &metrics, grpc, flagd, events);
+        let data = data.merge(sync::routes(sync));
         let admin = admin_plane(settings, control, random, gate, metrics, draining).merge(health.routes());
         let number = from_fn_with_state(ids, number_requests);
         Self {

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::control::Control;
+use crate::flag::key::EnvironmentName;
 use crate::serve::listen::ListenMetrics;
 use crate::snapshot::subscribers::Subscribers;
 
@@ -23,6 +24,25 @@ struct Environment {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Surface {
     surface: &'static str,
+}
+
+/// What is counted about flagd's in-process clients. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct SyncMetrics {
+    left_out: Family<Environment, Gauge>,
+    payload_bytes: Family<Environment, Gauge>,
+    /// Open streams.
+    pub streams: Gauge,
+}
+
+impl SyncMetrics {
+    /// Notes how many flags of an environment have no translation, and the size of its largest payload.
+    pub fn rendered(&self, environment: &EnvironmentName, left_out: usize, payload_bytes: usize) {
+        let label = Environment { environment: environment.to_string() };
+        let count = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        self.left_out.get_or_create(&label).set(count(left_out));
+        self.payload_bytes.get_or_create(&label).set(count(payload_bytes));
+    }
 }
 
 /// The server's metrics. Clones count together.
@@ -38,6 +58,7 @@ pub struct Metrics {
     journal: Gauge,
     unjournaled: Gauge,
     subscribers: Gauge,
+    sync: SyncMetrics,
     change_streams: Gauge,
     followed: Arc<Subscribers>,
 }
@@ -69,6 +90,7 @@ impl Metrics {
             journal: Gauge::default(),
             unjournaled: Gauge::default(),
             subscribers: Gauge::default(),
+            sync: SyncMetrics::default(),
             change_streams: Gauge::default(),
             followed,
             registry: Arc::default(),
@@ -86,8 +108,17 @@ impl Metrics {
             metrics.unjournaled.clone(),
         );
         registry.register("subscribers", "Connected subscribers", metrics.subscribers.clone());
+        let sync = &metrics.sync;
+        registry.register("flagd_sync_streams", "Open streams of flagd.sync", sync.streams.clone());
+        registry.register("flagd_sync_left_out", "Flags without an exact translation", sync.left_out.clone());
+        registry.register("flagd_sync_payload_bytes", "Largest payload of flagd.sync", sync.payload_bytes.clone());
         registry.register("change_streams", "Open OFREP change streams", metrics.change_streams.clone());
         Self { registry: Arc::new(registry), ..metrics }
+    }
+
+    /// What is counted about flagd's in-process clients; to be kept by that surface.
+    pub fn sync(&self) -> SyncMetrics {
+        self.sync.clone()
     }
 
     /// The open event streams of one surface (`flagd`); to be kept by the surface.

@@ -12,6 +12,7 @@ mod durability;
 mod flag_file;
 mod flagd_evaluation;
 mod flagd_events;
+mod flagd_sync;
 mod fractional;
 mod full_disk;
 mod harness;

@@ -63,7 +63,9 @@ fn every_cell_answers_as_the_policy_table_says() {
                 };
                 let who = principal.as_ref().map(|principal| (principal.scopes, &principal.environments));
                 assert_eq!(said, meant, "{} {path} as {who:?}: {}", route.method, answer.text());
-                assert!(route.access == Access::Open || answer.status < 500, "{path}: {}", answer.text());
+                // A streaming method that is asked as a unary one is answered with 501.
+                let well = answer.status < 500 || answer.status == 501;
+                assert!(route.access == Access::Open || well, "{path}: {}", answer.text());
                 cells += 1;
             }
         }

@@ -189,7 +189,6 @@ fn setting_text(option: &FlagdOption, said: &Said) -> Result<String, Wrong> {
         Kind::Switch => match (option.long, value::switch(last)?) {
             ("debug", true) => "info,rampart=debug".to_owned(),
             ("debug", false) => "info".to_owned(),
-            ("disable-sync-metadata", off) => (!off).to_string(),
             (_, on) => on.to_string(),
         },
         Kind::Number if option.long == "ofrep-sse-inactivity-delay" => format!("{}s", value::number(last)?),

@@ -143,7 +143,7 @@ pub const OPTIONS: &[FlagdOption] = &[
         "disable-sync-metadata",
         None,
         Kind::Switch,
-        Support::Setting("flagd.sync_metadata"),
+        Support::Setting("flagd.disable_sync_metadata"),
         "do not answer GetMetadata of the sync service",
     ),
     option(

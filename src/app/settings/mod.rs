@@ -182,6 +182,8 @@ pub struct Flagd {
     pub keep_alive: Duration,
     /// How long a stream may last; zero: for ever.
     pub stream_deadline: Duration,
+    /// True where `GetMetadata` of the sync protocol is refused.
+    pub disable_sync_metadata: bool,
 }
 
 /// Settings and where they came from.
@@ -380,6 +382,7 @@ impl Values<'_> {
                 strict_status: self.get("flagd.strict_status", value::switch)?,
                 keep_alive: self.get("flagd.keep_alive", value::duration)?,
                 stream_deadline: self.get("flagd.stream_deadline", value::duration)?,
+                disable_sync_metadata: self.get("flagd.disable_sync_metadata", value::switch)?,
             },
         })
     }

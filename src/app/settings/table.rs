@@ -227,6 +227,12 @@ pub const TABLE: &[Setting] = &[
         "0s",
         "how long a stream of flagd's protocols may last; `0s`: for ever",
     ),
+    setting(
+        "flagd.disable_sync_metadata",
+        Kind::Switch,
+        "false",
+        "whether flagd's old GetMetadata call is refused; sync streams carry the same in every message",
+    ),
 ];
 
 impl Setting {

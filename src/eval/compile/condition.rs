@@ -26,8 +26,8 @@ pub(super) struct Gathered {
 }
 
 /// How a condition stands in the document.
-#[derive(Clone, Copy)]
-enum Place {
+#[derive(Debug, Clone, Copy)]
+pub(in crate::eval) enum Place {
     /// As a whole object of entries, all of which must hold.
     Map,
     /// As one entry of such an object.
@@ -192,7 +192,11 @@ pub(super) fn find_segment(pointer: &str, source: &Source, name: &SegmentName) -
 }
 
 /// The inner conditions with their pointers.
-fn children<'s>(pointer: &str, place: Place, source: &'s Source) -> Vec<(String, Place, &'s Source)> {
+pub(in crate::eval) fn children<'s>(
+    pointer: &str,
+    place: Place,
+    source: &'s Source,
+) -> Vec<(String, Place, &'s Source)> {
     let listed = |word: &str, inner: &'s [Source]| {
         let pointer = join_pointer(pointer, word);
         inner.iter().enumerate().map(|(at, inner)| (format!("{pointer}/{at}"), Place::Map, inner)).collect()

@@ -7,7 +7,7 @@
 //! compiles cleanly from its own definitions. Flags and segments that nobody changed are shared with the set before:
 //! segments and prerequisites are looked up by name when a flag is asked, so their users need no new form.
 
-mod condition;
+pub(in crate::eval) mod condition;
 mod drafts;
 mod flag;
 mod logic;

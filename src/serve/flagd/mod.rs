@@ -27,6 +27,7 @@ use self::evaluation::Evaluation;
 pub mod evaluation;
 pub mod fault;
 pub mod structs;
+pub mod sync;
 
 /// The services, as the health service names them.
 pub const SERVICES: [&str; 2] = ["flagd.evaluation.v1.Service", "flagd.evaluation.v2.Service"];

@@ -122,7 +122,7 @@ impl Health {
     pub async fn set(&self, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         let ours = ["", "rampart.v1.Evaluation", "rampart.v1.Subscription"];
-        for name in ours.into_iter().chain(flagd::SERVICES) {
+        for name in ours.into_iter().chain(flagd::SERVICES).chain([flagd::sync::SERVICE]) {
             self.reporter.set_service_status(name, status).await;
         }
     }
