@@ -12,8 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::ConnectionLimits;
 use super::door::{Door, Enrichment};
-use super::flagd::{self, Flagd, FlagdSettings};
 use super::flagd::sync::{self, FlagSync, SyncSettings};
+use super::flagd::{self, Flagd, FlagdSettings};
 use super::grpc::{self, Grpc, Health, StreamLimits};
 use super::http::admin::{self, Admin};
 use super::http::body::BodyLimits;

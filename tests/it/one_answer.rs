@@ -231,7 +231,8 @@ fn alike(left: &Value, right: &Value) -> bool {
     let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
     match (left, right) {
         (Value::Object(left), Value::Object(right)) => {
-            left.len() == right.len() && left.iter().all(|(key, value)| right.get(key).is_some_and(|it| alike(value, it)))
+            left.len() == right.len()
+                && left.iter().all(|(key, value)| right.get(key).is_some_and(|it| alike(value, it)))
         }
         (Value::Array(left), Value::Array(right)) => {
             left.len() == right.len() && left.iter().zip(right).all(|(left, right)| alike(left, right))
@@ -288,8 +289,7 @@ impl Surfaces {
 
     fn check(&mut self, key: &str, context: &Value, expected: &Answer) {
         let place = |surface: &str| format!("{surface} of {key} for {context}");
-        let single =
-            self.http.post(&format!("/ofrep/v1/evaluate/flags/{key}"), &json!({"context": context})).json();
+        let single = self.http.post(&format!("/ofrep/v1/evaluate/flags/{key}"), &json!({"context": context})).json();
         assert_alike(&ofrep(&single), expected, &place("OFREP"));
         let asked = wire::EvaluateRequest {
             flag_key: key.to_owned(),

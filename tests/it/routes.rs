@@ -34,7 +34,7 @@ fn every_cell_answers_as_the_policy_table_says() {
     let mut cells = 0;
     // What is streamed, or spoken by gRPC alone, has tests of its own.
     let here = |path: &str| !path.starts_with("/rampart.") && !path.starts_with("/grpc.");
-    let unary = |path: &str| !path.ends_with("/EventStream") && !path.starts_with("/flagd.sync.");
+    let unary = |path: &str| !path.ends_with("/EventStream");
     for route in ROUTES.iter().filter(|route| here(route.path) && unary(route.path)) {
         for (principal, token) in &callers {
             for place in ["production", "staging"] {

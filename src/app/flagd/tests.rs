@@ -151,8 +151,7 @@ fn every_option_that_is_supported_names_a_setting() {
         Support::Sources | Support::NoEffect(_) | Support::Instead(_) => None,
     });
     // Those of flagd's own protocols are there where the protocols are.
-    let unknown: Vec<&str> =
-        settings.filter(|name| Setting::named(name).is_none()).collect();
+    let unknown: Vec<&str> = settings.filter(|name| Setting::named(name).is_none()).collect();
     assert_eq!(unknown, Vec::<&str>::new());
 }
 
