@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use super::diagnostic::{Diagnostic, Position, join_pointer};
-use super::limits::{NESTING_MAX, TEXT_BYTES_MAX};
+use super::limits::{DOCUMENT_NESTING_MAX, TEXT_BYTES_MAX};
 use super::tree::{Entry, KeyKind, Node, NodeValue};
 
 /// Reads one document that nests at most `nesting` lists and maps.
@@ -331,7 +331,7 @@ pub(super) fn long_key(key: &str) -> String {
 
 /// What to do about a document that nests too deeply.
 pub(super) fn nesting_help() -> String {
-    format!("keep to {NESTING_MAX} levels of lists and maps, those of the document's own frame counted")
+    format!("keep to {DOCUMENT_NESTING_MAX} levels of lists and maps, those of the document's own frame counted")
 }
 
 const VALUE_HELP: &str = "a JSON value is a map, a list, a string in double quotes, a number, true, false or null";

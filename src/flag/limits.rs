@@ -7,9 +7,12 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub const ENVIRONMENT_BYTES_MAX: usize = 64;
 /// Bytes of one flag file or import: 100,000 ordinary flags fit, a mistaken upload does not fill the memory.
 pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How deeply a document, a condition or a chain of segments and prerequisites may nest: keeps recursion far from the
-/// end of the stack and explanations readable.
+/// How deeply a condition or a chain of segments and prerequisites may nest: keeps recursion far from the end of the
+/// stack and explanations readable.
 pub const NESTING_MAX: usize = 32;
+/// How deeply a document may nest, flagd's `targeting` in it: forty `if`s inside each other, as tools write them. JSON
+/// readers that count levels stop at 128, and records and payloads lay a few levels around a definition.
+pub const DOCUMENT_NESTING_MAX: usize = 96;
 /// How many nodes YAML aliases may add to a document: generous for people, hopeless for a "billion laughs".
 pub const ALIAS_NODES_MAX: usize = 10_000;
 /// Rules in one flag: beyond it, evaluation stops being a matter of nanoseconds and people stop reading.
@@ -66,4 +69,5 @@ pub const EVALUATOR_BYTES_MAX: usize = FILE_BYTES_MAX;
 
 const _: () = assert!(KEY_BYTES_MAX <= TEXT_BYTES_MAX);
 const _: () = assert!(REGEX_BYTES_MAX <= REGEX_COMPILED_BYTES_MAX);
-const _: () = assert!(CONTEXT_NESTING_MAX <= NESTING_MAX);
+const _: () = assert!(CONTEXT_NESTING_MAX <= NESTING_MAX && NESTING_MAX <= DOCUMENT_NESTING_MAX);
+const _: () = assert!(DOCUMENT_NESTING_MAX + 16 <= 128);

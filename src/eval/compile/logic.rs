@@ -10,7 +10,7 @@ use serde_json::{Number, Value};
 
 use crate::flag::diagnostic::join_pointer;
 use crate::flag::key::VariantName;
-use crate::flag::limits::{DIAGNOSTICS_MAX, LOGIC_VALUES_MAX, NESTING_MAX};
+use crate::flag::limits::{DIAGNOSTICS_MAX, DOCUMENT_NESTING_MAX, LOGIC_VALUES_MAX};
 use crate::flag::words::nearest;
 
 use crate::eval::context::{Attribute, sort_names};
@@ -69,9 +69,9 @@ struct Compiler<'g> {
 impl Compiler<'_> {
     fn node(&mut self, place: &Place<'_>, value: &Value, depth: usize) -> Node {
         self.values += 1;
-        if depth > NESTING_MAX {
+        if depth > DOCUMENT_NESTING_MAX {
             if !std::mem::replace(&mut self.too_deep, true) {
-                let message = format!("the rule nests more than {NESTING_MAX} levels deep");
+                let message = format!("the rule nests more than {DOCUMENT_NESTING_MAX} levels deep");
                 self.gathered.error("too-deep", place.pointer(), message, "split it into several flags");
             }
             return NULL;
@@ -239,7 +239,7 @@ fn results(
         Value::String(name) => name.clone(),
         Value::Bool(value) => value.to_string(),
         Value::Number(number) => text::of_number(double(number)),
-        Value::Object(entries) if entries.len() == 1 && depth <= NESTING_MAX => {
+        Value::Object(entries) if entries.len() == 1 && depth <= DOCUMENT_NESTING_MAX => {
             for (word, parts) in entries {
                 let place = Place { parent: Some(place), pointer: word };
                 let Value::Array(parts) = parts else { continue };

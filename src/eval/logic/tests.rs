@@ -555,8 +555,18 @@ fn what_fails_only_when_it_is_reached_is_a_warning_with_its_place() {
 }
 
 #[test]
+fn forty_alternatives_inside_each_other_are_a_rule() {
+    let rule = (0..40).rev().fold(json!(null), |other, n| json!({"if": [{"==": [{"var": "n"}, n]}, "on", other]}));
+    let set = with_rule(rule);
+    for (n, variant) in [(0, "on"), (39, "on"), (40, "off")] {
+        let evaluation = ask(&set, "f", &json!({ "n": n }).to_string());
+        assert_eq!(evaluation.variant.map(|name| name.as_str()), Some(variant), "{n}");
+    }
+}
+
+#[test]
 fn rules_that_are_too_deep_or_too_large_are_refused() {
-    let deep = (0..crate::flag::limits::NESTING_MAX).fold(json!("on"), |inner, _| json!({ "!": [inner] }));
+    let deep = (0..crate::flag::limits::DOCUMENT_NESTING_MAX).fold(json!("on"), |inner, _| json!({ "!": [inner] }));
     let large = json!({"in": ["x", vec![0; crate::flag::limits::LOGIC_VALUES_MAX]]});
     for (rule, code) in [(deep, "too-deep"), (large, "too-many-values")] {
         let (set, diagnostics) = compile_all([flag("f", Definition { targeting: Some(rule), ..boolean() })]);

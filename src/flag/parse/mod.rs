@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::definition::{Allocation, Definition, FlagFile, Segment};
 use super::diagnostic::{Diagnostic, Position, Positions};
 use super::key::{FlagId, FlagSetName};
-use super::limits::{FILE_BYTES_MAX, NESTING_MAX};
+use super::limits::{DOCUMENT_NESTING_MAX, FILE_BYTES_MAX};
 use super::tree::{NOWHERE, Node, NodeValue};
 use super::words::FLAG;
 use super::{json, yaml};
@@ -33,7 +33,7 @@ mod tests;
 mod walk;
 
 /// How deeply a flag or segment that stands alone may nest, so that it still fits into a document.
-pub const OBJECT_NESTING_MAX: usize = NESTING_MAX - 2;
+pub const OBJECT_NESTING_MAX: usize = DOCUMENT_NESTING_MAX - 2;
 
 /// The two formats of definitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Parsed {
 pub fn parse_document(text: &[u8], format: Format, file_name: Option<&str>) -> Parsed {
     let mut walk = Walk::new(file_name);
     let mut parsed = Parsed::default();
-    match read_tree(&mut walk, text, format, NESTING_MAX) {
+    match read_tree(&mut walk, text, format, DOCUMENT_NESTING_MAX) {
         Some(node) => {
             let broken = walk.error_count() > 0;
             document::read(&mut walk, &node, &mut parsed);
@@ -122,7 +122,7 @@ pub(in crate::flag) fn read_node(
     file_name: Option<&str>,
 ) -> Result<Node, Vec<Diagnostic>> {
     let mut walk = Walk::new(file_name);
-    let node = read_tree(&mut walk, text, format, NESTING_MAX);
+    let node = read_tree(&mut walk, text, format, DOCUMENT_NESTING_MAX);
     let broken = walk.error_count() > 0;
     node.filter(|_| !broken).ok_or_else(|| walk.finish().0)
 }

@@ -4,7 +4,9 @@ use super::*;
 use crate::flag::definition::{Condition, Operator, ServeTo, State};
 use crate::flag::generate::{definitions, segments};
 use crate::flag::key::{FlagKey, VariantName};
-use crate::flag::limits::{CONDITIONS_MAX, DIAGNOSTICS_MAX, FLAGS_MAX, LIST_VALUES_MAX, RULES_MAX};
+use crate::flag::limits::{
+    CONDITIONS_MAX, DIAGNOSTICS_MAX, DOCUMENT_NESTING_MAX, FLAGS_MAX, LIST_VALUES_MAX, RULES_MAX,
+};
 use crate::flag::percent::Percent;
 use crate::flag::print::{definition_to_json, segment_to_json};
 use proptest::prelude::*;
@@ -158,6 +160,8 @@ fn a_flag_alone_has_no_evaluators() {
 
 #[test]
 fn evaluators_cannot_fill_the_memory_or_the_stack() {
+    // The twelve levels around it are the rule's and the document's.
+    const FITTING: usize = DOCUMENT_NESTING_MAX - 12;
     let references = |count: usize| vec![json!({"$ref": "e"}); count];
     let flag = |targeting: Value| json!({"state": "ENABLED", "variants": {"x": 1}, "targeting": targeting});
     let document = |evaluator: Value, bad: Value| {
@@ -171,7 +175,7 @@ fn evaluators_cannot_fill_the_memory_or_the_stack() {
     for (evaluator, bad, code) in [
         (many, json!({"or": references(100)}), "too-large"),
         (long, json!({"or": references(100)}), "too-large"),
-        (deep(21), json!({"or": [[[[[[[[{"$ref": "e"}]]]]]]]]}), "nesting"),
+        (deep(FITTING + 1), json!({"or": [[[[[[[[{"$ref": "e"}]]]]]]]]}), "nesting"),
     ] {
         let parsed = document(evaluator, bad);
         assert_eq!(codes(&parsed), [code]);
@@ -182,7 +186,7 @@ fn evaluators_cannot_fill_the_memory_or_the_stack() {
         assert_eq!(parsed.bad_flags, [id("bad")].into());
         check_promises(&parsed);
     }
-    assert_eq!(codes(&document(deep(20), json!({"or": [[[[[[[[{"$ref": "e"}]]]]]]]]}))), [""; 0]);
+    assert_eq!(codes(&document(deep(FITTING), json!({"or": [[[[[[[[{"$ref": "e"}]]]]]]]]}))), [""; 0]);
 }
 
 #[test]
