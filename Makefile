@@ -7,10 +7,10 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint fmt doc deny
+.PHONY: help build run test test-offline clients lint fmt doc deny
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the server, optimised
 	$(CARGO) build --locked --release
@@ -18,28 +18,52 @@ build: ## Build the server, optimised
 run: ## Run it: make run ARGS="serve --flags examples/phase-9.flags.yaml"
 	$(CARGO) run --locked --release -- $(ARGS)
 
+# A phase is one command with the seconds it took. The first that fails ends the run.
+define PHASES
+began=$$(date +%s); report=; \
+phase() { \
+	name=$$1; shift; start=$$(date +%s); \
+	printf '\n==> %s: %s\n' "$$name" "$$*"; \
+	if "$$@"; then word=ok; else word=FAILED; fi; \
+	line=$$(printf '%-8s %5d s  %s' "$$name" $$(( $$(date +%s) - start )) $$word); \
+	report="$$report$$line\n"; \
+	if [ $$word = FAILED ]; then summary; exit 1; fi; \
+}; \
+summary() { printf '\n%b%-8s %5d s\n' "$$report" total $$(( $$(date +%s) - began )); }
+endef
+
+# What needs nothing but the crates of the lock file.
+define OFFLINE
+phase format $(CARGO) fmt --check; \
+phase lint $(CARGO) clippy --locked --all-targets -- -D warnings; \
+phase lint $(CARGO) clippy --locked --test clients -- -D warnings; \
+phase doc env RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --lib; \
+phase client $(CARGO) check --locked --no-default-features --features client; \
+phase build $(CARGO) test --locked --no-run; \
+phase test $(CARGO) test --locked
+endef
+
+# The published OpenFeature clients, from PyPI and npm.
+define CLIENTS
+phase install $(MAKE) --no-print-directory clients; \
+phase clients $(CARGO) test --locked --test clients
+endef
+
 test: ## Everything that must hold before a change is merged, with the seconds of each phase
-	@began=$$(date +%s); report=; \
-	phase() { \
-		name=$$1; shift; start=$$(date +%s); \
-		printf '\n==> %s: %s\n' "$$name" "$$*"; \
-		if "$$@"; then word=ok; else word=FAILED; fi; \
-		line=$$(printf '%-8s %5d s  %s' "$$name" $$(( $$(date +%s) - start )) $$word); \
-		report="$$report$$line\n"; \
-		if [ $$word = FAILED ]; then summary; exit 1; fi; \
-	}; \
-	summary() { printf '\n%b%-8s %5d s\n' "$$report" total $$(( $$(date +%s) - began )); }; \
-	phase format $(CARGO) fmt --check; \
-	phase lint $(CARGO) clippy --locked --all-targets -- -D warnings; \
-	phase doc env RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --lib; \
-	phase client $(CARGO) check --locked --no-default-features --features client; \
-	phase build $(CARGO) test --locked --no-run; \
-	phase test $(CARGO) test --locked; \
-	summary
+	@$(PHASES); $(OFFLINE); $(CLIENTS); summary
+
+test-offline: ## The same without the published clients: asks no package registry but the crates'
+	@$(PHASES); $(OFFLINE); summary
+
+clients: tests/clients/.installed ## Install the published OpenFeature clients that the tests run
+
+tests/clients/.installed: $(addprefix tests/clients/,install.sh requirements.txt package.json package-lock.json .npmrc)
+	tests/clients/install.sh
 
 lint: ## Formatting and clippy only
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test clients -- -D warnings
 
 fmt: ## Format the sources
 	$(CARGO) fmt

@@ -82,8 +82,13 @@ impl Lines {
 
 /// The command that serves a folder on free ports.
 pub fn serve(dir: &Path, options: &[&str]) -> Command {
+    serve_at(dir, ["127.0.0.1:0"; 2], options)
+}
+
+/// The command that serves a folder on given ports: the data plane's and the admin plane's.
+pub fn serve_at(dir: &Path, [data, admin]: [&str; 2], options: &[&str]) -> Command {
     let mut command = Command::new(RAMPART);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"]);
+    command.args(["serve", "--listen", data, "--admin-listen", admin, "--data-dir"]);
     command.arg(dir).args(options).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -91,7 +96,12 @@ pub fn serve(dir: &Path, options: &[&str]) -> Command {
 impl Server {
     /// Starts a server on a folder and waits until it serves.
     pub fn start(dir: &Path, options: &[&str]) -> Self {
-        let mut process = serve(dir, options).spawn().expect("the binary starts");
+        Self::run(dir, serve(dir, options))
+    }
+
+    /// Runs a command of `serve` or `serve_at` and waits until it serves.
+    pub fn run(dir: &Path, mut command: Command) -> Self {
+        let mut process = command.spawn().expect("the binary starts");
         let out = Lines::of(process.stdout.take().expect("a pipe"));
         let log = Lines::of(process.stderr.take().expect("a pipe"));
         let line = match out.0.recv_timeout(GUARD) {
