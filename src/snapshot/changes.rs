@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::Snapshot;
 use crate::eval::affected::affected;
 use crate::flag::key::FlagId;
+use crate::flag::time::Generation;
 use crate::sync::object::ObjectKey;
 
 /// What became of a flag.
@@ -50,4 +51,15 @@ pub fn between(before: &Snapshot, after: &Snapshot) -> Option<Vec<(FlagId, Chang
         Some((id, kind))
     };
     Some(affected(&after.set, flags, segments).into_iter().filter_map(kind).collect())
+}
+
+/// The flags that were killed or restored after a generation, and those that ask them: what a client that was away for
+/// a moment must ask again, whatever it keeps.
+pub fn kills_after(snapshot: &Snapshot, since: Generation) -> Vec<FlagId> {
+    if snapshot.kills().generation() <= since {
+        return Vec::new();
+    }
+    let recent = snapshot.kills().marks().filter(|(_, mark)| mark.generation > since);
+    let flags = recent.map(|(id, _)| id.clone()).collect();
+    affected(&snapshot.set, flags, BTreeSet::new()).into_iter().filter(|id| snapshot.set.get(id).is_some()).collect()
 }

@@ -244,3 +244,26 @@ fn a_stream_ends_with_the_right_to_it() {
     assert_eq!(flagd.events("v1", &[]).expect_err("refused").code(), tonic::Code::Unauthenticated);
     flagd.connect_events("v1", &[]).ends("unauthenticated");
 }
+
+/// A client that comes back may hold what it cached before a kill that it did not hear of.
+#[test]
+fn a_new_stream_begins_with_the_kills_of_the_last_minute() {
+    let (_dir, server) = server(&[]);
+    post(&server, "a/kill");
+    let flagd = Flagd::of(&server);
+    for mut stream in streams(&flagd, &[]) {
+        assert_eq!(stream.changed(), json!({"a": {"type": "update"}}));
+    }
+    post(&server, "a/restore");
+    post(&server, "a/kill?flagSet=mobile");
+    let mobile = [("flagd-selector", "flagSetId=mobile")];
+    let (mut everything, mut of_the_set) = (streams(&flagd, &[]), streams(&flagd, &mobile));
+    for stream in everything.iter_mut().chain(&mut of_the_set) {
+        assert_eq!(stream.changed(), json!({"a": {"type": "update"}}));
+    }
+    // Nothing else is told before the next change.
+    put(&server, "b", "off");
+    for mut stream in everything {
+        assert_eq!(stream.changed(), json!({"b": {"type": "update"}}));
+    }
+}

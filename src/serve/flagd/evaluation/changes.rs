@@ -11,9 +11,10 @@ use hyper::body::Bytes;
 
 use super::encode;
 use crate::flag::key::FlagId;
+use crate::flag::time::Generation;
 use crate::serve::selection::{Selection, Selector};
 use crate::snapshot::Snapshot;
-use crate::snapshot::changes::{ChangeKind, between};
+use crate::snapshot::changes::{ChangeKind, between, kills_after};
 
 /// Flags in one message: clients take four megabytes, a key has at most 256 bytes.
 const FLAGS_IN_MESSAGE: usize = 10_000;
@@ -92,6 +93,23 @@ impl Changes {
         recent.truncate(KEPT);
         difference
     }
+}
+
+/// The `configuration_change` events that a new stream begins with: kills and restores after a generation.
+///
+/// # Errors
+/// INTERNAL; never in practice.
+pub fn missed(
+    snapshot: &Snapshot,
+    since: Generation,
+    selector: Selector<'_>,
+    format: CodecFormat,
+) -> Result<Vec<Bytes>, ConnectError> {
+    let flags = kills_after(snapshot, since);
+    let selection = Selection::of(snapshot, selector);
+    let told = |id: &&FlagId| selection.find(id.key.as_str()).is_some_and(|flag| flag.id() == *id);
+    let keys: Vec<_> = flags.iter().filter(told).map(|id| (id.key.as_str(), word(true, true))).collect();
+    keys.chunks(FLAGS_IN_MESSAGE).map(|part| encode::event("configuration_change", Some(part), format)).collect()
 }
 
 /// The keys that may answer differently for a selector, with flagd's words for what became of them.

@@ -18,12 +18,17 @@ use tokio_stream::Stream;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::method::Method;
-use super::{Shared, encode, question};
+use super::{Shared, changes, encode, question};
 use crate::access::token::{Principal, Tokens};
+use crate::flag::time::Generation;
 use crate::serve::flagd::fault;
 use crate::serve::http::problem::{Missing, Problem};
 use crate::serve::selection::{SELECTOR, Selector};
 use crate::snapshot::Snapshot;
+
+/// A client that lost its stream comes back within seconds, and some keep what they cached meanwhile: a kill of the last
+/// minute is told to every new stream. An edit is not, since clients of flagd take no event for granted there.
+const AWAY_MAX_MICROS: i64 = 60_000_000;
 
 /// Opens a stream.
 ///
@@ -38,12 +43,15 @@ pub fn open(
 ) -> Result<EncodedStream, ConnectError> {
     let (door, headers) = (&shared.flagd.door, context.headers());
     let admitted = shared.flagd.admit(context, method.route)?;
-    Selector::of(headers).map_err(|fault| ConnectError::invalid_argument(fault.to_string()))?;
+    let selector = Selector::of(headers).map_err(|fault| ConnectError::invalid_argument(fault.to_string()))?;
     question::read_empty(request, format, context.decode_options())?;
     let environment = &admitted.snapshot.environment;
     let tokens = door.gate.hub.follow_tokens();
     let snapshots = door.gate.hub.subscribe(environment).ok_or_else(gone)?;
     let told = Arc::clone(&snapshots.borrow());
+    let mut waiting = VecDeque::from([encode::event("provider_ready", None, format)?]);
+    let away = Generation(admitted.now.micros().saturating_sub(AWAY_MAX_MICROS).try_into().unwrap_or(0));
+    waiting.extend(changes::missed(&told, away, selector, format)?);
     let now = Instant::now();
     let follower = Follower {
         principal: admitted.principal,
@@ -53,7 +61,7 @@ pub fn open(
         told,
         snapshots,
         tokens,
-        waiting: VecDeque::from([encode::event("provider_ready", None, format)?]),
+        waiting,
         quiet_until: now + shared.flagd.settings.keep_alive,
         ends: shared.flagd.settings.stream_deadline.and_then(|time| now.checked_add(time)),
         ending: None,
