@@ -342,6 +342,21 @@ fn fixed_attributes_and_attributes_from_headers_are_evaluated() {
     assert_eq!(flagd.ask_with("r", &[("x-tier", "gold")]).json()["value"], json!(3));
 }
 
+/// One question over a stream of any kind, to its orderly end.
+fn answers_over(stream: &mut (impl Read + Write)) {
+    let body = "{\"context\":{\"targetingKey\":\"u\"}}";
+    write!(
+        stream,
+        "POST /ofrep/v1/evaluate/flags/x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it ends as it should");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"value\":1"), "{answer}");
+}
+
 #[test]
 fn tls_speaks_http_1_and_2_and_answers_over_it() {
     let home = home();
@@ -362,17 +377,7 @@ fn tls_speaks_http_1_and_2_and_answers_over_it() {
             socket.set_read_timeout(Some(GUARD)).expect("a timeout");
             let mut stream = StreamOwned::new(connection, socket);
             if protocol == "http/1.1" {
-                let body = "{\"context\":{\"targetingKey\":\"u\"}}";
-                write!(
-                    stream,
-                    "POST /ofrep/v1/evaluate/flags/x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-                     content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-                    body.len()
-                )
-                .expect("it is sent");
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer).expect("it ends with a close_notify");
-                assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"value\":1"), "{answer}");
+                answers_over(&mut stream);
             } else {
                 stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("it is sent");
                 let mut settings = [0; 9];
@@ -425,17 +430,7 @@ fn unix_sockets_take_the_place_of_ports() {
     for port in ["data", "sync"] {
         let mut stream = UnixStream::connect(home.path().join(flagd.place(port))).expect("it listens");
         stream.set_read_timeout(Some(GUARD)).expect("a timeout");
-        let body = "{\"context\":{\"targetingKey\":\"u\"}}";
-        write!(
-            stream,
-            "POST /ofrep/v1/evaluate/flags/x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .expect("it is sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"value\":1"), "{answer}");
+        answers_over(&mut stream);
     }
     assert_eq!(flagd.value("x"), json!(1), "OFREP has its port still");
 }

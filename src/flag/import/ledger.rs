@@ -4,7 +4,7 @@
 use super::Options;
 use super::place::At;
 use super::report::{Remark, RemarkKind};
-use crate::flag::key::is_invisible;
+pub(super) use crate::flag::parse::shorten as shown;
 
 /// The remarks so far, and what is being translated.
 #[derive(Debug)]
@@ -108,20 +108,4 @@ pub(super) struct Subject {
     flag: Option<String>,
     segment: Option<String>,
     refused: bool,
-}
-
-/// A text for a message: at most 64 characters of it, what cannot be seen made visible.
-pub(super) fn shown(text: &str) -> String {
-    let mut shown = String::new();
-    for character in text.chars().take(64) {
-        if is_invisible(character) {
-            shown.extend(character.escape_unicode());
-        } else {
-            shown.push(character);
-        }
-    }
-    if text.chars().nth(64).is_some() {
-        shown.push('…');
-    }
-    shown
 }

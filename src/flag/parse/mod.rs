@@ -19,6 +19,7 @@ use super::words::FLAG;
 use super::{json, yaml};
 
 use flag::SetRule;
+pub(in crate::flag) use walk::shorten;
 use walk::{Path, Walk};
 
 mod condition;

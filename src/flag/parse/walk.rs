@@ -288,7 +288,7 @@ fn duplicates(entries: &[Entry]) -> Vec<(&str, &Entry, &Entry)> {
 }
 
 /// A text for a message, at most 64 characters of it, with what cannot be seen made visible.
-pub(super) fn shorten(text: &str) -> String {
+pub(in crate::flag) fn shorten(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars().take(64) {
         if crate::flag::key::is_invisible(character) {

@@ -24,6 +24,7 @@ use crate::serve::http::body::{BodyLimit, Timed};
 
 use self::evaluation::Evaluation;
 
+pub mod driven;
 pub mod evaluation;
 pub mod fault;
 pub mod structs;

@@ -5,24 +5,19 @@
 //! snapshot that it told last, so a client that reads slowly is told the difference to the newest when it comes back.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use connectrpc::{CodecFormat, ConnectError, EncodedBody, EncodedStream, RequestContext};
 use hyper::body::Bytes;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tokio_stream::Stream;
-use tokio_util::sync::ReusableBoxFuture;
 
 use super::method::Method;
 use super::{Shared, changes, encode, question};
 use crate::access::token::{Principal, Tokens};
 use crate::flag::time::Generation;
+use crate::serve::flagd::driven::{self, Open, Step, drive, gone};
 use crate::serve::flagd::fault;
-use crate::serve::http::problem::{Missing, Problem};
 use crate::serve::selection::{SELECTOR, Selector};
 use crate::snapshot::Snapshot;
 
@@ -68,7 +63,7 @@ pub fn open(
         _open: Open::new(&shared.flagd.streams),
         shared: Arc::clone(shared),
     };
-    Ok(Box::pin(Events { next: ReusableBoxFuture::new(follower.next()), over: false }))
+    Ok(drive(follower))
 }
 
 /// One stream between two messages.
@@ -91,16 +86,13 @@ struct Follower {
     _open: Open,
 }
 
-/// What a stream does next: a message and how it goes on, or its end.
-type Step = Result<(Bytes, Follower), ConnectError>;
-
-impl Follower {
-    async fn next(mut self) -> Step {
+impl driven::Follower for Follower {
+    async fn next(mut self) -> Step<Self> {
         if let Some(error) = self.ending.take() {
             return Err(error);
         }
         if let Some(message) = self.waiting.pop_front() {
-            return Ok((message, self));
+            return Ok((EncodedBody::from(message), self));
         }
         let draining = self.shared.flagd.draining.clone();
         let alarm = self.ends.map_or(self.quiet_until, |ends| ends.min(self.quiet_until));
@@ -119,7 +111,7 @@ impl Follower {
                 changed = self.snapshots.changed() => {
                     changed.map_err(|_| gone())?;
                     if let Some(message) = self.look()? {
-                        return Ok((message, self));
+                        return Ok((EncodedBody::from(message), self));
                     }
                 }
                 () = alarm.as_mut() => {
@@ -132,7 +124,9 @@ impl Follower {
             }
         }
     }
+}
 
+impl Follower {
     /// The first message about a new snapshot; none where nothing differs for this stream.
     fn look(&mut self) -> Result<Option<Bytes>, ConnectError> {
         let now = Arc::clone(&self.snapshots.borrow_and_update());
@@ -148,9 +142,9 @@ impl Follower {
         Ok(first)
     }
 
-    fn say(mut self, kind: &str) -> Step {
+    fn say(mut self, kind: &str) -> Step<Self> {
         self.quiet_until = Instant::now() + self.shared.flagd.settings.keep_alive;
-        Ok((encode::event(kind, None, self.format)?, self))
+        Ok((EncodedBody::from(encode::event(kind, None, self.format)?), self))
     }
 
     /// Its token may have been revoked or have expired, or the environment may ask for one now.
@@ -158,51 +152,5 @@ impl Follower {
         let door = &self.shared.flagd.door;
         let readmitted = door.readmit(self.principal.as_ref(), &self.told, ("POST", self.route));
         readmitted.map_err(|problem| fault::refused(&problem))
-    }
-}
-
-fn gone() -> ConnectError {
-    fault::refused(&Problem::NotFound(Missing::Environment, "the environment".to_owned()))
-}
-
-/// Counts a stream for as long as it lives.
-struct Open(Gauge);
-
-impl Open {
-    fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-/// The follower as a stream.
-struct Events {
-    next: ReusableBoxFuture<'static, Step>,
-    over: bool,
-}
-
-impl Stream for Events {
-    type Item = Result<EncodedBody, ConnectError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        Poll::Ready(Some(match ready!(self.next.poll(cx)) {
-            Ok((message, follower)) => {
-                self.next.set(follower.next());
-                Ok(EncodedBody::from(message))
-            }
-            Err(error) => {
-                self.over = true;
-                Err(error)
-            }
-        }))
     }
 }

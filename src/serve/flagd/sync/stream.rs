@@ -3,23 +3,18 @@
 //!
 //! A stream is driven by its connection: no task and no queue. A client that reads slowly skips to the newest state.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use connectrpc::{CodecFormat, ConnectError, EncodedBody, EncodedStream, RequestContext};
 use hyper::body::Bytes;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tokio_stream::Stream;
-use tokio_util::sync::ReusableBoxFuture;
 
 use super::message::{self, Answer};
 use super::{SYNC_FLAGS, Shared, admitted, selector_of};
 use crate::access::token::{Principal, Tokens};
+use crate::serve::flagd::driven::{self, Open, Step, drive, gone};
 use crate::serve::flagd::fault;
-use crate::serve::http::problem::{Missing, Problem};
 use crate::snapshot::Snapshot;
 
 /// How often a stream asks whether its token has expired meanwhile; a revoked one ends it at once.
@@ -52,7 +47,7 @@ pub(super) fn open(
         _open: Open::new(&shared.sync.metrics.streams),
         shared: Arc::clone(shared),
     };
-    Ok(Box::pin(Messages { next: ReusableBoxFuture::new(follower.next()), over: false }))
+    Ok(drive(follower))
 }
 
 /// One stream between two messages.
@@ -69,11 +64,8 @@ struct Follower {
     _open: Open,
 }
 
-/// What a stream does next: a message and how it goes on, or its end.
-type Step = Result<(EncodedBody, Follower), ConnectError>;
-
-impl Follower {
-    async fn next(mut self) -> Step {
+impl driven::Follower for Follower {
+    async fn next(mut self) -> Step<Self> {
         let draining = self.shared.sync.draining.clone();
         if self.sent.is_none()
             && let Some(message) = self.look().await?
@@ -105,7 +97,9 @@ impl Follower {
             }
         }
     }
+}
 
+impl Follower {
     /// The newest payload, where it is another one than the client has.
     async fn look(&mut self) -> Result<Option<EncodedBody>, ConnectError> {
         self.still_welcome()?;
@@ -124,51 +118,5 @@ impl Follower {
         let snapshot = Arc::clone(&self.snapshots.borrow());
         let readmitted = self.shared.sync.door.readmit(self.principal.as_ref(), &snapshot, ("POST", SYNC_FLAGS));
         readmitted.map_err(|problem| fault::refused(&problem))
-    }
-}
-
-fn gone() -> ConnectError {
-    fault::refused(&Problem::NotFound(Missing::Environment, "the environment".to_owned()))
-}
-
-/// Counts a stream for as long as it lives.
-struct Open(Gauge);
-
-impl Open {
-    fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-/// The follower as a stream.
-struct Messages {
-    next: ReusableBoxFuture<'static, Step>,
-    over: bool,
-}
-
-impl Stream for Messages {
-    type Item = Result<EncodedBody, ConnectError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        Poll::Ready(Some(match ready!(self.next.poll(cx)) {
-            Ok((message, follower)) => {
-                self.next.set(follower.next());
-                Ok(message)
-            }
-            Err(error) => {
-                self.over = true;
-                Err(error)
-            }
-        }))
     }
 }
