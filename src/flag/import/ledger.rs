@@ -4,7 +4,7 @@
 use super::Options;
 use super::place::At;
 use super::report::{Remark, RemarkKind};
-pub(super) use crate::flag::parse::shorten as shown;
+use crate::flag::parse::walk::shorten;
 
 /// The remarks so far, and what is being translated.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl<'o> Ledger<'o> {
     pub(super) fn only(&mut self, at: &At<'_>, known: &[&str], what: &str) {
         for (key, value) in at.entries() {
             if !key.starts_with('_') && !known.contains(&key) {
-                let message = format!("{what} has the key `{}`, whose meaning is not known here", shown(key));
+                let message = format!("{what} has the key `{}`, whose meaning is not known here", shorten(key));
                 self.refuse::<()>(&value, message, "remove it from the export if no answer depends on it");
             }
         }

@@ -10,6 +10,7 @@
 //! they can be seen, and named in the system's file where they cannot (values with line breaks, texts beyond 4096
 //! bytes, which regular expressions do not look at here).
 
+use crate::flag::parse::walk::shorten;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
@@ -144,7 +145,7 @@ fn twin(at: &At<'_>) -> Option<Diagnostic> {
                 if seen.insert(key) {
                     twin(&value)
                 } else {
-                    let message = format!("the key `{}` stands twice in one map", ledger::shown(key));
+                    let message = format!("the key `{}` stands twice in one map", shorten(key));
                     Some(value.fault("duplicate-key", message, "keep one of the two"))
                 }
             })
@@ -336,17 +337,17 @@ fn choose_environment<'e>(
     names: &BTreeSet<&'e str>,
     wanted: Option<&str>,
 ) -> Result<Option<&'e str>, Box<Diagnostic>> {
-    let list = || names.iter().map(|name| ledger::shown(name)).collect::<Vec<_>>().join(", ");
+    let list = || names.iter().map(|name| shorten(name)).collect::<Vec<_>>().join(", ");
     let fault = |message: String, help: String| Err(Box::new(top.fault("environment", message, help)));
     match (wanted, names.len()) {
         (Some(wanted), 0) => {
-            let message = format!("the export names no environment, so there is no `{}` in it", ledger::shown(wanted));
+            let message = format!("the export names no environment, so there is no `{}` in it", shorten(wanted));
             fault(message, "leave --environment out".to_owned())
         }
         (Some(wanted), _) => match names.get(wanted) {
             Some(name) => Ok(Some(*name)),
             None => fault(
-                format!("the export has no environment `{}`", ledger::shown(wanted)),
+                format!("the export has no environment `{}`", shorten(wanted)),
                 format!("its environments are: {}", list()),
             ),
         },
@@ -385,7 +386,7 @@ fn metadata(ledger: &mut Ledger<'_>, at: &At<'_>) -> BTreeMap<String, Value> {
         if !scalar || key == "flagSetId" {
             ledger.note(
                 &value,
-                format!("metadata `{}` is not kept: it is nested, or means something else here", ledger::shown(key)),
+                format!("metadata `{}` is not kept: it is nested, or means something else here", shorten(key)),
             );
         } else {
             metadata.insert(key.to_owned(), json!(value.node.to_json()));

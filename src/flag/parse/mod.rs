@@ -19,7 +19,6 @@ use super::words::FLAG;
 use super::{json, yaml};
 
 use flag::SetRule;
-pub(in crate::flag) use walk::shorten;
 use walk::{Path, Walk};
 
 mod condition;
@@ -31,7 +30,7 @@ mod rule;
 mod serve;
 #[cfg(test)]
 mod tests;
-mod walk;
+pub(in crate::flag) mod walk;
 
 /// How deeply a flag or segment that stands alone may nest, so that it still fits into a document.
 pub const OBJECT_NESTING_MAX: usize = DOCUMENT_NESTING_MAX - 2;

@@ -5,11 +5,12 @@
 //! has no counterpart in a definition. A context without targeting key is an error there for some versions; here it
 //! is taken that it has one. With `bucketingKey`, every context without that attribute gets the code default.
 
+use crate::flag::parse::walk::shorten;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::ledger::{Ledger, shown};
+use super::ledger::Ledger;
 use super::place::At;
 use super::share::{Shares, shares, split};
 use super::truth::{Truth, add_rule};
@@ -226,7 +227,9 @@ impl Reader<'_, '_> {
     fn variant(&mut self, at: &At<'_>, name: &str, definition: &Definition) -> Option<VariantName> {
         match definition.variants.get_key_value(name) {
             Some((name, _)) => Some(name.clone()),
-            None => self.ledger.refuse(at, format!("there is no variation `{}`", shown(name)), "name one that exists"),
+            None => {
+                self.ledger.refuse(at, format!("there is no variation `{}`", shorten(name)), "name one that exists")
+            }
         }
     }
 }

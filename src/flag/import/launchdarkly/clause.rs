@@ -4,9 +4,10 @@
 //! passes where one element does, with every operator, while here only equality looks into lists; times may be texts
 //! or milliseconds; versions may leave out minor and patch numbers. Only contexts of the kind `user` are meant.
 
+use crate::flag::parse::walk::shorten;
 use serde_json::Number;
 
-use super::super::ledger::{Ledger, shown};
+use super::super::ledger::Ledger;
 use super::super::pattern;
 use super::super::place::At;
 use super::super::truth::Truth;
@@ -66,7 +67,7 @@ fn attribute(ledger: &mut Ledger<'_>, at: &At<'_>, negate: bool) -> Option<Attri
     }
     let path = path(name, at.get("contextKind").is_some());
     if path.is_none() {
-        let why = format!("the attribute `{}` is no name and no path that can be written here", shown(name));
+        let why = format!("the attribute `{}` is no name and no path that can be written here", shorten(name));
         return ledger.refuse(at, why, "let the application send the attribute under a plain name");
     }
     path
@@ -104,7 +105,7 @@ impl Clause<'_, '_> {
             "semVerLessThan" => self.version(ledger, op, SemverTest::Less),
             "semVerGreaterThan" => self.version(ledger, op, SemverTest::Greater),
             other => {
-                let why = format!("the operator `{}` is not known here", shown(other));
+                let why = format!("the operator `{}` is not known here", shorten(other));
                 ledger.refuse(self.at, why, "write the clause in another way")
             }
         }
@@ -226,7 +227,7 @@ impl Clause<'_, '_> {
         if self.path.parts() == ["targetingKey"] && !op.starts_with("semVer") {
             return Some(());
         }
-        let promise = format!("the application sends `{}` as {what}, never as a list", shown(&self.path.dotted()));
+        let promise = format!("the application sends `{}` as {what}, never as a list", shorten(&self.path.dotted()));
         let why = match op.starts_with("semVer") {
             true => format!("`{op}` also takes versions such as 2.5, and looks into lists; tests here do neither"),
             false => format!("`{op}` also looks into lists there, which only equality does here"),

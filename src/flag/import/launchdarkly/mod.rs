@@ -5,12 +5,13 @@
 //! off variation; individual targets; rules; fallthrough. So the off variation is the default variant here, and the
 //! fallthrough is what `serve` says. A context without key is an error there; here it is taken that it has one.
 
+use crate::flag::parse::walk::shorten;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use self::segment::Segments;
-use super::ledger::{Ledger, shown};
+use super::ledger::Ledger;
 use super::place::At;
 use super::share::{Shares, shares, split};
 use super::truth::{Truth, add_rule};
@@ -312,7 +313,7 @@ impl<'n> Reader<'_, '_, 'n> {
         let index = at.get("variation").and_then(|index| index.integer()).and_then(|index| usize::try_from(index).ok());
         let other = self.sources.iter().find(|source| source.key == key && !source.is_gone());
         let Some(other) = other else {
-            let why = format!("the prerequisite `{}` is not in the export", shown(key));
+            let why = format!("the prerequisite `{}` is not in the export", shorten(key));
             return self.ledger.refuse(at, why, "export it, too");
         };
         let Some(variant) = index.and_then(|index| other.names.get(index)) else {

@@ -1,8 +1,9 @@
 //! LaunchDarkly's segments: those listed are in; of the others, those who are not excluded and match a rule.
 
+use crate::flag::parse::walk::shorten;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::ledger::{Ledger, shown};
+use super::super::ledger::Ledger;
 use super::super::place::At;
 use super::super::truth::Truth;
 use super::clause;
@@ -73,9 +74,9 @@ impl<'n> Segments<'n> {
         }
         match self.known.get(key) {
             Some(Some(truth)) => Some(truth.clone()),
-            Some(None) => ledger.refuse(value, format!("the segment `{}` is left out", shown(key)), ""),
+            Some(None) => ledger.refuse(value, format!("the segment `{}` is left out", shorten(key)), ""),
             None => {
-                let why = format!("the segment `{}` is not in the export", shown(key));
+                let why = format!("the segment `{}` is not in the export", shorten(key));
                 ledger.refuse(value, why, "import the SDK's data, which holds flags and segments")
             }
         }

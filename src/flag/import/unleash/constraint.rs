@@ -4,11 +4,12 @@
 //! inverted constraint hold for it; constraints are joined by AND, and so are the constraints of all segments of a
 //! strategy. Numbers are compared after reading the text as one. Dates are compared with the present time.
 
+use crate::flag::parse::walk::shorten;
 use std::collections::BTreeMap;
 
 use serde_json::Number;
 
-use super::super::ledger::{Ledger, shown};
+use super::super::ledger::Ledger;
 use super::super::pattern::has_no_case;
 use super::super::place::At;
 use super::super::truth::Truth;
@@ -81,7 +82,7 @@ fn one(ledger: &mut Ledger<'_>, at: &At<'_>) -> Option<Truth> {
             ledger.refuse(at, why, "change the flag at that date instead")
         }
         other => {
-            let why = format!("the operator `{}` is not known here", shown(other));
+            let why = format!("the operator `{}` is not known here", shorten(other));
             ledger.refuse(at, why, "write the constraint in another way")
         }
     }?;
@@ -140,7 +141,7 @@ fn numeric(ledger: &mut Ledger<'_>, at: &At<'_>, path: &AttributePath, operator:
     let Some(operand) = operand else {
         return ledger.refuse(at, "`value` is no plain number", "write it as digits");
     };
-    let promise = format!("the application sends `{}` as a number", shown(&path.dotted()));
+    let promise = format!("the application sends `{}` as a number", shorten(&path.dotted()));
     let why = format!("`{operator}`: Unleash reads the number from a text; here only a number is compared");
     ledger.plain(at, promise, &why).then_some(())?;
     let compare = |comparison| Truth::test(path, Operator::Compare(comparison, operand.clone()));

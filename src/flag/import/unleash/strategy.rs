@@ -1,10 +1,11 @@
 //! Unleash's strategies: each one a condition and the share of users for whom it is on.
 
-use super::super::ledger::{Ledger, shown};
+use super::super::ledger::Ledger;
 use super::super::place::At;
 use super::super::truth::Truth;
 use super::constraint::{Segments, all, attribute};
 use crate::flag::definition::{AttributePath, Operator, Scalar};
+use crate::flag::parse::walk::shorten;
 
 /// For whom a strategy is on.
 #[derive(Debug, Clone)]
@@ -112,7 +113,7 @@ fn alone<'n>(ledger: &mut Ledger<'_>, at: &At<'n>, flag: &str) -> Option<Strateg
             ledger.refuse(at, why, "let the application send its host name, and write a rule for it")
         }
         other => {
-            let why = format!("the strategy `{}` is the application's own", shown(other));
+            let why = format!("the strategy `{}` is the application's own", shorten(other));
             ledger.refuse(at, why, "write a rule for the attributes that it looks at")
         }
     }

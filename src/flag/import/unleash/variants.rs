@@ -3,12 +3,13 @@
 //! One flag there answers both questions; here a flag has one type. Where there are variants, the caller must say which
 //! of the two the application asks.
 
+use crate::flag::parse::walk::shorten;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::super::VariantAnswer;
-use super::super::ledger::{Ledger, shown};
+use super::super::ledger::Ledger;
 use super::super::place::At;
 use super::super::share::{Shares, shares, split};
 use super::strategy::Cohort;
@@ -157,8 +158,10 @@ fn read(ledger: &mut Ledger<'_>, at: &At<'_>) -> Option<(VariantName, Value)> {
         _ => None,
     };
     let Some(value) = value else {
-        let why =
-            format!("the variant `{}` has no payload that is a text, a number or a JSON object", shown(name.as_str()));
+        let why = format!(
+            "the variant `{}` has no payload that is a text, a number or a JSON object",
+            shorten(name.as_str())
+        );
         return ledger.refuse(at, why, "give it one, or import with --variants enabled");
     };
     Some((name, value))
