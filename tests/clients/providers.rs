@@ -202,7 +202,7 @@ fn restarts(language: Language, kind: &str) {
         client.script.wait_for("that it is ready again", |line| line["event"] == "ready");
     }
     // A flag that was not asked before: Python's provider keeps answers with the reason STATIC over a lost connection,
-    // as long as that lasts shorter than its grace period.
+    // as long as that lasts shorter than its grace period. Kills are told to it anew, edits are not.
     let mut whole = document()["flags"]["whole"].clone();
     whole["defaultVariant"] = json!("eight");
     put(&server, "whole", &whole);
@@ -217,7 +217,19 @@ fn restarts(language: Language, kind: &str) {
     expect(client, "text", "string", &json!({}), (json!("Grüß Gott 👋"), "hi", client.client.again));
 }
 
-/// The three tests of one client.
+/// The flag is killed while the client has no connection, after it kept the answer.
+fn is_away_for_a_kill(language: Language, kind: &str) {
+    let (_dir, mut server) = server();
+    let client = &mut Client::of(language, kind).connect(&server);
+    expect(client, "switch", "boolean", &json!({}), (json!(true), "on", "STATIC"));
+    server.kill_9();
+    let server = Server::run(&server.dir, serve_at(&server.dir, [&server.data, &server.admin], &[]));
+    post(&server, "flags/switch/kill");
+    let seen = client.ask_until("switch", "boolean", &json!(true), &json!(false));
+    assert_eq!((seen.variant.as_deref(), seen.error), (Some("off"), None));
+}
+
+/// The four tests of one client.
 macro_rules! client {
     ($name:ident, $language:ident, $kind:literal) => {
         mod $name {
@@ -234,6 +246,11 @@ macro_rules! client {
             #[test]
             fn comes_back_after_a_crash_of_the_server() {
                 super::restarts(super::Language::$language, $kind);
+            }
+
+            #[test]
+            fn hears_of_a_kill_that_came_while_it_was_away() {
+                super::is_away_for_a_kill(super::Language::$language, $kind);
             }
         }
     };
