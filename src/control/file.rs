@@ -71,7 +71,7 @@ fn close(
     }
     notes.into_iter().for_each(|note| draft.note(note));
     draft.record(Change::SourceImported { environment: environment.clone(), source: take.source, digest: take.digest });
-    draft.close()
+    draft.close(|diagnostic| take.places.locate(diagnostic))
 }
 
 fn draft<'a>(

@@ -69,7 +69,7 @@ pub fn plan(scene: Scene<'_>, command: Command) -> Result<Plan, Refusal> {
             check(precondition, held)?;
             let mut draft = Draft::open(scene, &environment)?;
             draft.put_flag(flag, definition, Origin::Api)?;
-            draft.close()
+            draft.close(std::convert::identity)
         }
         Command::DeleteFlag { environment, flag, precondition } => {
             let held = world_of(scene, &environment)?.flag(&flag).map(|state| state.revision);
@@ -77,14 +77,14 @@ pub fn plan(scene: Scene<'_>, command: Command) -> Result<Plan, Refusal> {
             held.ok_or_else(|| Refusal::UnknownFlag(flag.clone()))?;
             let mut draft = Draft::open(scene, &environment)?;
             draft.delete_flag(flag, Origin::Api);
-            draft.close()
+            draft.close(std::convert::identity)
         }
         Command::PutSegment { environment, segment, definition, precondition } => {
             let held = world_of(scene, &environment)?.segment(&segment).map(|state| state.revision);
             check(precondition, held)?;
             let mut draft = Draft::open(scene, &environment)?;
             draft.put_segment(segment, definition, Origin::Api)?;
-            draft.close()
+            draft.close(std::convert::identity)
         }
         Command::DeleteSegment { environment, segment, precondition } => {
             let held = world_of(scene, &environment)?.segment(&segment).map(|state| state.revision);
@@ -92,7 +92,7 @@ pub fn plan(scene: Scene<'_>, command: Command) -> Result<Plan, Refusal> {
             held.ok_or_else(|| Refusal::UnknownSegment(segment.clone()))?;
             let mut draft = Draft::open(scene, &environment)?;
             draft.delete_segment(segment, Origin::Api);
-            draft.close()
+            draft.close(std::convert::identity)
         }
         Command::Import { environment, file, .. } => import(scene, &environment, file),
         Command::TakeFile(take) => file::plan(scene, take),
@@ -145,7 +145,7 @@ fn import(scene: Scene<'_>, environment: &EnvironmentName, file: FlagFile) -> Re
     for (id, definition) in file.flags {
         draft.put_flag(id, Arc::new(definition), Origin::Api)?;
     }
-    draft.close()
+    draft.close(std::convert::identity)
 }
 
 /// The flags that a kill or a restore is about.
@@ -355,15 +355,16 @@ impl<'a> Draft<'a> {
         compile(&self.before, &self.objects).1
     }
 
-    /// Compiles the draft; any error refuses all of it.
+    /// Compiles the draft; any error refuses all of it. `locate` says where in a file a diagnostic belongs.
     ///
     /// # Errors
     /// What is wrong with the definitions.
-    pub fn close(mut self) -> Result<Plan, Refusal> {
+    pub fn close(mut self, locate: impl Fn(Diagnostic) -> Diagnostic) -> Result<Plan, Refusal> {
         if self.objects.is_empty() {
             return Ok(self.plan);
         }
         let (after, diagnostics) = compile(&self.before, &self.objects);
+        let diagnostics: Vec<Diagnostic> = diagnostics.into_iter().map(locate).collect();
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(Refusal::Invalid(diagnostics));
         }

@@ -248,6 +248,14 @@ fn a_flag_that_only_fails_with_the_others_is_named_with_its_line_too() {
     let line = flagd.log.wait_for("ghost");
     assert!(line.contains("b.json:4:") && line.contains("/flags/x/requires/0"), "{line}");
     assert_eq!(flagd.value("x"), json!(2));
+    // And so is what is odd and serves all the same.
+    let text = text.replace(
+        "\"requires\": [{\"flag\": \"ghost\", \"variant\": \"on\"}]",
+        "\"targeting\": {\"iff\": [true, \"two\"]}",
+    );
+    write(home.path(), "b.json", &text);
+    let line = flagd.log.wait_for("unknown-operator");
+    assert!(line.contains("b.json:4:") && line.contains("/flags/x/targeting/iff"), "{line}");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! hash otherwise than the rest of flagd does; objects with a `toString` or `valueOf` of their own where an operator
 //! asks for their type; and, where code generation is switched off, paths that lead through `""`, 0 or `false`.
 //!
-//! - Native rules become one `if`; what a native test would not convert is guarded ([`logic`]); segments and
+//! - Native rules become one `if`; what a native test would not convert is guarded (`logic`); segments and
 //!   prerequisites are written out, and so is the kill of a prerequisite.
 //! - A rule yields the variant's name. Null, flagd's "nothing matched", gives the default variant with the reason
 //!   `DEFAULT`, so it stands for what Rampart answers with that reason.
