@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use prost::bytes::Bytes;
 
+use crate::eval::fractional::FractionalHash;
 use crate::flag::time::{Generation, Revision, Timestamp};
 use crate::proto::rampart_v1 as wire;
 use crate::proto::rampart_v1::client_message::Message as Out;
@@ -103,6 +104,10 @@ fn begin(begin: &wire::Begin) -> Result<Option<Begin>, WireFault> {
         objects: begin.objects,
         tombstones: begin.tombstones,
         epoch: sixteen(&begin.epoch, "begin.epoch")?,
+        fractional_hash: match begin.fractional_hash() {
+            wire::FractionalHash::Unspecified | wire::FractionalHash::V2 => FractionalHash::V2,
+            wire::FractionalHash::V3 => FractionalHash::V3,
+        },
     }))
 }
 

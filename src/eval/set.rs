@@ -96,8 +96,8 @@ impl CompiledSet {
     }
 
     /// The same flags with another generation of flagd's `fractional` for those whose metadata names none. Copies
-    /// nothing, and every set that is made from this one has it too. A set begins with v2: so does that of a subscriber,
-    /// whom nobody tells the server's choice; name it in the metadata of the document where subscribers evaluate.
+    /// nothing, and every set that is made from this one has it too. A set begins with v2; a subscriber's has what the
+    /// server says at the beginning of a transfer.
     #[must_use]
     pub fn with_fractional_hash(&self, fractional_hash: FractionalHash) -> Self {
         Self { fractional_hash, ..self.clone() }

@@ -82,6 +82,7 @@ impl Hub {
         if after.set.fractional_hash() != self.fractional_hash {
             after.set = after.set.with_fractional_hash(self.fractional_hash);
         }
+        after.view = after.view.with_fractional_hash(self.fractional_hash);
         if let Some(before) = &before {
             let at = after.published_at;
             if !Arc::ptr_eq(before.kills(), after.kills()) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::hash::SetHash;
 use super::object::{Entry, ObjectKey};
+use crate::eval::fractional::FractionalHash;
 use crate::flag::time::{Generation, Revision, Timestamp};
 
 /// The identity of a store's history: 128 random bits, new at every declared restore.
@@ -264,6 +265,8 @@ pub struct Begin {
     pub tombstones: u32,
     /// The store's epoch.
     pub epoch: Epoch,
+    /// Which generation of flagd's `fractional` counts where a flag names none.
+    pub fractional_hash: FractionalHash,
 }
 
 /// The end of a transfer.

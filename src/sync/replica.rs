@@ -18,6 +18,7 @@ use super::message::{
 use super::object::{Entry, ObjectKey};
 use super::objects::Objects;
 use crate::eval::compile::compile;
+use crate::eval::fractional::FractionalHash;
 use crate::eval::object::Object;
 use crate::eval::set::CompiledSet;
 use crate::flag::diagnostic::{Diagnostic, join_pointer};
@@ -297,7 +298,7 @@ impl Replica {
             touched = self.different(&objects);
         }
         let changed = touched.iter().map(|key| changed(key, &objects, commit.revision)).collect();
-        self.install(objects, touched, &commit);
+        self.install(objects, touched, &commit, begin.fractional_hash);
         let before =
             self.place.replace(Place { epoch: commit.epoch, revision: commit.revision, digest: commit.digest });
         let mut outcome = Outcome::send(self.ack(nonce));
@@ -312,7 +313,13 @@ impl Replica {
     }
 
     /// Compiles what is different, and what could not be used before, and puts it in force.
-    fn install(&mut self, objects: Objects, touched: BTreeSet<ObjectKey>, commit: &Commit) {
+    fn install(
+        &mut self,
+        objects: Objects,
+        touched: BTreeSet<ObjectKey>,
+        commit: &Commit,
+        fractional_hash: FractionalHash,
+    ) {
         let mut wanted = touched;
         wanted.extend(std::mem::take(&mut self.rejected).into_keys());
         let mut readable = Vec::new();
@@ -330,7 +337,7 @@ impl Replica {
         for (entry, object) in readable.iter().filter(|(_, object)| !is_in_force(&set, object)) {
             self.reject(entry, refusal_of(object, &diagnostics));
         }
-        self.set = set.with_kills(Arc::clone(self.kills.kills()));
+        self.set = set.with_kills(Arc::clone(self.kills.kills())).with_fractional_hash(fractional_hash);
         // A client never serves deltas, so it needs no tombstones.
         self.objects = if objects.tombstones() > 0 { objects.compact(commit.revision) } else { objects };
     }

@@ -9,6 +9,7 @@ use super::message::{Begin, Commit, Digest, Epoch, Mode, ServerBody};
 use super::object::{Entry, ObjectKey};
 use super::objects::{Objects, Place};
 use super::view::View;
+use crate::eval::fractional::FractionalHash;
 use crate::flag::time::Revision;
 
 /// A transfer from one state to another.
@@ -20,6 +21,7 @@ pub struct Transfer {
     revision: Revision,
     digest: Digest,
     objects: Objects,
+    fractional_hash: FractionalHash,
     stage: Stage,
 }
 
@@ -44,6 +46,7 @@ impl Transfer {
             revision: view.revision(),
             digest: view.digest(),
             objects: view.objects().clone(),
+            fractional_hash: view.fractional_hash(),
             stage: Stage::Begin,
         }
     }
@@ -124,6 +127,7 @@ impl Transfer {
             objects: count(objects),
             tombstones: count(tombstones),
             epoch: self.epoch,
+            fractional_hash: self.fractional_hash,
         })
     }
 

@@ -11,6 +11,7 @@ use super::kills::KillList;
 use super::limits::HISTORY_MAX;
 use super::message::{Digest, Epoch, FullReason, Resume};
 use super::objects::Objects;
+use crate::eval::fractional::FractionalHash;
 use crate::flag::kill::KillSet;
 use crate::flag::time::Revision;
 
@@ -24,6 +25,7 @@ pub struct View {
     kill_list: Arc<KillList>,
     objects: Objects,
     history: Arc<VecDeque<(Revision, Digest)>>,
+    fractional_hash: FractionalHash,
 }
 
 /// What a resume token is worth.
@@ -47,7 +49,19 @@ impl View {
             kills,
             objects: Objects::default(),
             history: Arc::default(),
+            fractional_hash: FractionalHash::default(),
         }
+    }
+
+    /// The same view for subscribers to whom another generation of `fractional` counts where a flag names none.
+    #[must_use]
+    pub fn with_fractional_hash(&self, fractional_hash: FractionalHash) -> Self {
+        Self { fractional_hash, ..self.clone() }
+    }
+
+    /// Which generation of `fractional` counts where a flag names none.
+    pub fn fractional_hash(&self) -> FractionalHash {
+        self.fractional_hash
     }
 
     /// The view after this one, with the same kills. In another epoch the history begins anew.

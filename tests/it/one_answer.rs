@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use rampart::client::subscription::{Options, follow};
 use rampart::eval::context::Context;
 use rampart::eval::evaluate::evaluate;
+use rampart::eval::fractional::FractionalHash;
 use rampart::eval::outcome::{ErrorCode, Reason};
 use rampart::eval::set::CompiledSet;
 use rampart::flag::time::Timestamp;
@@ -355,6 +356,16 @@ impl Surfaces {
 
 #[test]
 fn every_surface_gives_the_answer_that_a_subscriber_gives_itself() {
+    ask_everywhere("v2");
+}
+
+/// Subscribers learn from the server which generation of `fractional` counts where a flag names none.
+#[test]
+fn so_it_does_where_the_server_counts_by_the_third_generation() {
+    ask_everywhere("v3");
+}
+
+fn ask_everywhere(fractional_hash: &str) {
     let mut dice = Dice(SEED);
     let flags: BTreeMap<String, Value> =
         (0..FLAGS).map(|number| (format!("flag-{number}"), flag(&mut dice, number))).collect();
@@ -365,13 +376,17 @@ fn every_surface_gives_the_answer_that_a_subscriber_gives_itself() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("flags.json");
     std::fs::write(&file, document.to_string()).expect("a writable folder");
-    let server = Server::start(&dir.path().join("data"), &["--flags", file.to_str().expect("UTF-8")]);
+    let server = Server::start(
+        &dir.path().join("data"),
+        &["--flags", file.to_str().expect("UTF-8"), "--fractional-hash", fractional_hash],
+    );
     for number in [5, 17, 31, 64] {
         let path = format!("/v1/environments/production/flags/flag-{number}/kill");
         assert_eq!(server.admin().post(&path, &json!({"reason": "test"})).status, 200);
     }
 
     let set = subscribed(&server);
+    assert_eq!(FractionalHash::named(fractional_hash), Some(set.fractional_hash()));
     let mut surfaces = Surfaces::of(&server);
     let mut seen: BTreeMap<(String, bool), usize> = BTreeMap::new();
     for context in contexts() {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use prost::bytes::Bytes;
 use tonic::Status;
 
+use crate::eval::fractional::FractionalHash;
 use crate::flag::time::{Generation, Revision};
 use crate::proto::rampart_v1 as wire;
 use crate::proto::rampart_v1::client_message::Message as In;
@@ -150,6 +151,10 @@ fn begin(begin: &Begin) -> wire::Begin {
         tombstones: begin.tombstones,
         reason: reason as i32,
         epoch: Bytes::copy_from_slice(&begin.epoch),
+        fractional_hash: match begin.fractional_hash {
+            FractionalHash::V2 => wire::FractionalHash::V2,
+            FractionalHash::V3 => wire::FractionalHash::V3,
+        } as i32,
     }
 }
 
