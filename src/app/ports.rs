@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::access::policy::DataPlaneAuth;
+use crate::serve::edge::Port;
 use crate::serve::listen::Listener;
 use crate::serve::tls;
 use crate::serve::transport::Place;
@@ -14,8 +15,8 @@ use super::settings::Settings;
 
 /// What is bound.
 pub(super) struct Ports {
-    /// The ports of the data plane with their names.
-    pub(super) data: Vec<(&'static str, Listener)>,
+    /// The ports of the data plane.
+    pub(super) data: Vec<Port>,
     /// The admin plane.
     pub(super) admin: Listener,
     /// Where the data plane is, for people: names and URLs.
@@ -33,7 +34,8 @@ struct Wanted<'s> {
 }
 
 /// Binds everything that the settings name. Every port of the data plane serves all of it, over TLS where there is a
-/// certificate; flagd's port for OFREP alone stays plain HTTP, as it is there, since its clients count on that.
+/// certificate. flagd's port for OFREP stays plain HTTP even then, as it is there, since its clients count on that; it
+/// serves nothing but OFREP then.
 pub(super) fn bind(settings: &Settings) -> anyhow::Result<Ports> {
     let tls = match (&settings.tls_cert, &settings.tls_key) {
         (Some(cert), Some(key)) => Some(tls::load(cert, key)?),
@@ -66,6 +68,7 @@ pub(super) fn bind(settings: &Settings) -> anyhow::Result<Ports> {
     for wanted in wanted {
         let Some(listener) = listen(&wanted, settings.limits.backlog)? else { continue };
         let place = listener.place()?;
+        let only_ofrep = tls.is_some() && !wanted.tls;
         let tls = tls.clone().filter(|_| wanted.tls);
         let url = match &place {
             Place::Tcp(address) if tls.is_some() => format!("https://{address}"),
@@ -74,7 +77,10 @@ pub(super) fn bind(settings: &Settings) -> anyhow::Result<Ports> {
         };
         tracing::info!(port = wanted.name, %url, "bound");
         open.extend(matches!(place, Place::Tcp(address) if !address.ip().is_loopback()).then(|| place.to_string()));
-        data.push((wanted.name, listener.with_tls(tls)));
+        if only_ofrep && matches!(place, Place::Tcp(address) if !address.ip().is_loopback()) {
+            tracing::warn!(%url, "OFREP is served here without TLS, tokens and contexts included; close the port where nobody needs it");
+        }
+        data.push(Port { name: wanted.name, listener: listener.with_tls(tls), only_ofrep });
         urls.push((wanted.name, url));
     }
     if settings.data_plane_auth == DataPlaneAuth::Optional && !open.is_empty() {

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::ConnectionLimits;
 use super::door::{Door, Enrichment};
+use super::flagd::driven::Drive;
 use super::flagd::sync::{self, FlagSync, SyncSettings};
 use super::flagd::{self, Flagd, FlagdSettings};
 use super::grpc::{self, Grpc, Health, StreamLimits};
@@ -87,16 +88,28 @@ impl Opening {
 /// The bound ports.
 #[derive(Debug)]
 pub struct Planes {
-    /// Answers and subscriptions: each port serves all of the data plane, and has a name for logs.
-    pub data: Vec<(&'static str, Listener)>,
+    /// Answers and subscriptions.
+    pub data: Vec<Port>,
     /// Administration.
     pub admin: Listener,
 }
 
-/// The two routers and how they are served.
+/// A port of the data plane.
+#[derive(Debug)]
+pub struct Port {
+    /// Its name in logs.
+    pub name: &'static str,
+    /// Where it listens.
+    pub listener: Listener,
+    /// True where it serves OFREP alone, and not all of the data plane.
+    pub only_ofrep: bool,
+}
+
+/// The routers and how they are served.
 #[derive(Debug)]
 pub struct Edge {
     data: (Router, ListenOptions),
+    ofrep: Router,
     admin: (Router, ListenOptions),
     health: Health,
     opening: Opening,
@@ -152,28 +165,22 @@ impl Edge {
             tasks: tasks.clone(),
             evaluations: metrics.evaluations("grpc"),
         };
-        let flagd = Flagd {
-            door: door.clone(),
-            settings: settings.flagd,
-            body: settings.bodies.evaluate,
-            draining: draining.clone(),
-            evaluations: [metrics.evaluations("flagd_v1"), metrics.evaluations("flagd_v2")],
-            streams: metrics.streams("flagd"),
+        let flagd = flagd_routes(settings, &door, &metrics, &draining, tasks);
+        let ofrep = ofrep_routes(settings, door, &metrics, events);
+        let (services, health) = grpc::routes(grpc);
+        let data = ofrep.clone().merge(services).merge(flagd);
+        let finished = |routes: Router| {
+            let routes = routes.fallback(problem::not_found);
+            match &settings.cors {
+                Some(origins) => routes.layer(cors::layer(origins)),
+                None => routes,
+            }
         };
-        let sync = FlagSync {
-            door: door.clone(),
-            settings: settings.sync,
-            body_time: settings.bodies.evaluate.time,
-            draining: draining.clone(),
-            tasks,
-            metrics: metrics.sync(),
-        };
-        let (data, health) = data_plane(settings, door, &metrics, grpc, flagd, events);
-        let data = data.merge(sync::routes(sync));
         let admin = admin_plane(settings, control, random, gate, metrics, draining).merge(health.routes());
         let number = from_fn_with_state(ids, number_requests);
         Self {
-            data: (data.layer(number.clone()), options("data", settings.data_connections_max, data_metrics)),
+            ofrep: finished(ofrep).layer(number.clone()),
+            data: (finished(data).layer(number.clone()), options("data", settings.data_connections_max, data_metrics)),
             admin: (admin.layer(number), options("admin", settings.admin_connections_max, admin_metrics)),
             health,
             opening: settings.opening.clone(),
@@ -189,9 +196,10 @@ impl Edge {
         let admin = planes.admin.serve(router, options, tasks.clone(), admin_stop.clone());
         let (router, options) = self.data;
         let mut data: BoxFuture = Box::pin(std::future::ready(DrainReport::default()));
-        for (name, listener) in planes.data {
+        for Port { name, listener, only_ofrep } in planes.data {
             let options = ListenOptions { name, ..options.clone() };
-            let (router, tasks, stop, open) = (router.clone(), tasks.clone(), stop.clone(), self.opening.open.clone());
+            let router = if only_ofrep { self.ofrep.clone() } else { router.clone() };
+            let (tasks, stop, open) = (tasks.clone(), stop.clone(), self.opening.open.clone());
             let port = async move {
                 tokio::select! {
                     () = open.cancelled() => {}
@@ -209,9 +217,9 @@ impl Edge {
             admin_stop.cancel();
             report
         };
+        // The health service says that it serves unless it is told otherwise, and the admin plane answers at once.
+        self.health.set(false).await;
         let health = async {
-            // The health service says that it serves unless it is told otherwise.
-            self.health.set(false).await;
             tokio::select! {
                 () = self.opening.synced.cancelled() => self.health.set(true).await,
                 () = draining.cancelled() => {}
@@ -224,27 +232,43 @@ impl Edge {
     }
 }
 
-fn data_plane(
+fn flagd_routes(
     settings: &EdgeSettings,
-    door: Door,
+    door: &Door,
     metrics: &Metrics,
-    grpc: Grpc,
-    flagd: Flagd,
-    events: Option<Events>,
-) -> (Router, Health) {
-    let ofrep = Ofrep {
+    draining: &CancellationToken,
+    tasks: TaskTracker,
+) -> Router {
+    let drive = Drive { tasks: tasks.clone(), stall: settings.streams.stall };
+    let evaluation = Flagd {
+        door: door.clone(),
+        settings: settings.flagd,
+        body: settings.bodies.evaluate,
+        draining: draining.clone(),
+        drive: drive.clone(),
+        evaluations: [metrics.evaluations("flagd_v1"), metrics.evaluations("flagd_v2")],
+        streams: metrics.streams("flagd"),
+    };
+    let sync = FlagSync {
+        door: door.clone(),
+        settings: settings.sync,
+        body_time: settings.bodies.evaluate.time,
+        drive,
+        draining: draining.clone(),
+        tasks,
+        metrics: metrics.sync(),
+    };
+    flagd::routes(evaluation).merge(sync::routes(sync))
+}
+
+fn ofrep_routes(settings: &EdgeSettings, door: Door, metrics: &Metrics, events: Option<Events>) -> Router {
+    ofrep::routes(Ofrep {
         door,
         body: settings.bodies.evaluate,
         single: metrics.evaluations("ofrep"),
         bulk: metrics.evaluations("ofrep_bulk"),
         events,
-    };
-    let (services, health) = grpc::routes(grpc);
-    let mut routes = ofrep::routes(ofrep).merge(services).merge(flagd::routes(flagd)).fallback(problem::not_found);
-    if let Some(origins) = &settings.cors {
-        routes = routes.layer(cors::layer(origins));
-    }
-    (routes, health)
+    })
 }
 
 fn admin_plane(

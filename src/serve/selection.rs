@@ -4,6 +4,8 @@
 //! by name that has it, so that every key is answered once. Not an authorisation: a selector never widens what a
 //! caller may see, its environment is decided elsewhere.
 
+use std::collections::HashSet;
+
 use http::HeaderName;
 
 use crate::eval::compiled::Compiled;
@@ -90,10 +92,7 @@ impl<'s> Selection<'s> {
     /// The flag that a key names.
     pub fn find(&self, key: &str) -> Option<&'s Compiled> {
         let set = self.set;
-        let chosen = |flag: &&Compiled| match self.selector {
-            Selector::Source(source) => flag.definition().source.as_deref() == Some(source),
-            Selector::Everything | Selector::FlagSet(_) => true,
-        };
+        let chosen = |flag: &&Compiled| self.is_from(flag);
         if let Selector::FlagSet(name) = self.selector {
             return set.flag(name, key);
         }
@@ -106,10 +105,19 @@ impl<'s> Selection<'s> {
         match self.selector {
             Selector::FlagSet(name) => Box::new(self.set.in_flag_set(name)),
             Selector::Everything if self.flag_sets.is_empty() => Box::new(self.set.iter()),
-            Selector::Everything | Selector::Source(_) => Box::new(self.set.iter().filter(move |flag| {
-                let chosen = self.find(flag.id().key.as_str());
-                chosen.is_some_and(|chosen| chosen.id() == flag.id())
-            })),
+            // The set is in the order in which keys are looked for: of a key that stands in several sets, the first counts.
+            Selector::Everything | Selector::Source(_) => {
+                let mut seen = HashSet::with_capacity(self.expected());
+                let selected = self.set.iter().filter(move |flag| self.is_from(flag));
+                Box::new(selected.filter(move |flag| seen.insert(flag.id().key.as_str())))
+            }
+        }
+    }
+
+    fn is_from(&self, flag: &Compiled) -> bool {
+        match self.selector {
+            Selector::Source(source) => flag.definition().source.as_deref() == Some(source),
+            Selector::Everything | Selector::FlagSet(_) => true,
         }
     }
 

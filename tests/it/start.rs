@@ -397,8 +397,13 @@ fn tls_speaks_http_1_and_2_and_answers_over_it() {
         let plain = Client::new(&flagd.place(port), None).try_send("GET", "/", &[], b"");
         assert!(plain.is_err(), "nothing is answered without TLS");
     }
-    // As in flagd: its clients ask the port for OFREP without TLS, whatever the others speak.
+    // As in flagd: its clients ask the port for OFREP without TLS, whatever the others speak. Definitions and streams
+    // are not to be had there.
     assert_eq!(flagd.value("x"), json!(1));
+    let mut plain = flagd.client("ofrep");
+    assert_eq!(plain.get("/v1/flags").status, 404);
+    assert_eq!(plain.post("/flagd.sync.v1.FlagSyncService/FetchAllFlags", &json!({})).status, 404);
+    assert_eq!(plain.post("/flagd.evaluation.v1.Service/ResolveAll", &json!({})).status, 404);
     assert_eq!(flagd.client("admin").get("/healthz").status, 200);
 }
 

@@ -4,14 +4,14 @@
 //! What travels around a message (envelopes, codecs, compression, trailers, HTTP statuses) is the library's; what is
 //! asked and answered is decided in the services. flagd's types stop here.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use connectrpc::{ConnectError, ConnectRpcBody, ConnectRpcService, Limits, RequestContext};
+use connectrpc::{ConnectRpcBody, ConnectRpcService, Limits};
 use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};
 use prometheus_client::metrics::counter::Counter;
@@ -19,22 +19,25 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::serve::door::{Admitted, Door};
-use crate::serve::http::body::{BodyLimit, Timed};
+use crate::serve::door::Door;
+use crate::serve::http::body::{BodyLimit, EVALUATE, Timed};
 
+use self::driven::Drive;
 use self::evaluation::Evaluation;
+use self::judged::judge;
 
 pub mod driven;
 pub mod evaluation;
 pub mod fault;
+pub mod judged;
 pub mod structs;
 pub mod sync;
 
 /// The services, as the health service names them.
 pub const SERVICES: [&str; 2] = ["flagd.evaluation.v1.Service", "flagd.evaluation.v2.Service"];
 
-/// Bytes of a request that flagd itself takes: where ours would take less, its clients would notice.
-const REQUEST_BYTES_MIN: usize = 1_000_000;
+/// Bytes of a request that flagd takes, and so do we where nobody has set another limit.
+const REQUEST_BYTES: usize = 1_000_000;
 
 /// How flagd's protocols are served.
 #[derive(Debug, Clone, Copy)]
@@ -58,41 +61,27 @@ pub struct Flagd {
     pub body: BodyLimit,
     /// Cancelled when the server begins to stop.
     pub draining: CancellationToken,
+    /// How event streams are kept going.
+    pub drive: Drive,
     /// Counts evaluations of the first and of the second version.
     pub evaluations: [Counter; 2],
     /// The event streams that are open.
     pub streams: Gauge,
 }
 
-/// The query of a request that has one: it is looked at for tokens, which must not stand there.
-#[derive(Debug, Clone)]
-struct Query(Arc<str>);
-
-impl Flagd {
-    /// Who calls, and what it sees.
-    fn admit(&self, context: &RequestContext, route: &str) -> Result<Admitted, ConnectError> {
-        let query = context.extensions().get::<Query>().map(|Query(text)| text.as_ref());
-        let admitted = self.door.admit(context.headers(), query, ("POST", route));
-        admitted.map_err(|problem| fault::refused(&problem))
-    }
-}
-
 /// The routes: every method of the services, and their own answer to those that they do not have.
 pub fn routes(flagd: Flagd) -> Router {
-    let body = BodyLimit { bytes: flagd.body.bytes.max(REQUEST_BYTES_MIN), ..flagd.body };
+    let bytes = if flagd.body.bytes == EVALUATE.bytes { REQUEST_BYTES } else { flagd.body.bytes };
+    let body = BodyLimit { bytes, ..flagd.body };
+    let door = flagd.door.clone();
     let limits = Limits::default().with_max_request_body_size(body.bytes).with_max_message_size(body.bytes);
     let service = ConnectRpcService::new(Evaluation::new(flagd)).with_limits(limits);
-    let service = service.map_request(move |mut request: Request| {
-        // The library tells handlers the path alone.
-        if let Some(query) = request.uri().query().map(Arc::from) {
-            request.extensions_mut().insert(Query(query));
-        }
-        request.map(|inner: Body| Timed::new(inner, body.time))
-    });
+    let service = service.map_request(move |request: Request| request.map(|inner: Body| Timed::new(inner, body.time)));
     let service = service.map_response(complete);
     SERVICES
         .iter()
         .fold(Router::new(), |router, name| router.route_service(&format!("/{name}/{{*method}}"), service.clone()))
+        .route_layer(from_fn_with_state(door, judge))
 }
 
 /// Gives a whole answer its length, which the library's own body does not know, and says which method is taken wherever

@@ -1,8 +1,11 @@
 //! What the process-level tests cannot set up: a running rollout, what an operator adds, a rate, a full context.
 
+use std::sync::Arc;
+
 use http::{HeaderName, Request};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::access::policy::DataPlaneAuth;
@@ -15,7 +18,6 @@ use crate::flag::key::{EnvironmentName, FlagId, FlagKey, VariantName};
 use crate::flag::percent::Percent;
 use crate::flag::time::{Revision, Timestamp};
 use crate::serve::door::Enrichment;
-use crate::serve::http::body::EVALUATE;
 use crate::serve::http::fixture;
 use crate::serve::rate::RateLimit;
 
@@ -77,6 +79,7 @@ fn flagd(rate: Option<RateLimit>) -> Router {
         settings: FlagdSettings { strict_status: false, keep_alive: Duration::from_secs(20), stream_deadline: None },
         body: EVALUATE,
         draining: CancellationToken::new(),
+        drive: Drive { tasks: TaskTracker::new(), stall: Duration::from_secs(30) },
         evaluations: [Counter::default(), Counter::default()],
         streams: Gauge::default(),
     })

@@ -1,8 +1,9 @@
 //! `rampart.v1.Evaluation`: one question or all of them, answered from the snapshot in force.
 
+use http::HeaderMap;
 use prost::bytes::Bytes;
 use serde_json::{Map, Value};
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 
 use super::Grpc;
 use crate::eval::context::Context;
@@ -10,7 +11,9 @@ use crate::eval::evaluate::evaluate;
 use crate::eval::outcome::{ErrorCode, Evaluation as Answer, Reason};
 use crate::proto::rampart_v1::evaluation_server::Evaluation;
 use crate::proto::rampart_v1::{EvaluateAllRequest, EvaluateAllResponse, EvaluateRequest, EvaluateResponse, Evaluated};
+use crate::serve::connection::Peer;
 use crate::serve::door::Admitted;
+use crate::serve::http::problem::Problem;
 
 /// Bytes of a context, as on HTTP.
 const CONTEXT_BYTES_MAX: usize = 64 * 1024;
@@ -22,10 +25,9 @@ pub struct EvaluationService(pub Grpc);
 #[tonic::async_trait]
 impl Evaluation for EvaluationService {
     async fn evaluate(&self, request: Request<EvaluateRequest>) -> Result<Response<EvaluateResponse>, Status> {
-        let (metadata, _, asked) = request.into_parts();
-        let method = "/rampart.v1.Evaluation/Evaluate";
+        let (metadata, extensions, asked) = request.into_parts();
         let headers = metadata.into_headers();
-        let Admitted { snapshot, now, .. } = self.0.admit(&headers, method, "")?;
+        let Admitted { snapshot, now, .. } = self.admit(&headers, &extensions, "/rampart.v1.Evaluation/Evaluate")?;
         self.0.evaluations.inc();
         let key = asked.flag_key.as_str();
         let evaluated = match (context(&asked.context_json), snapshot.set.flag(asked.flag_set.as_deref(), key)) {
@@ -46,10 +48,9 @@ impl Evaluation for EvaluationService {
         &self,
         request: Request<EvaluateAllRequest>,
     ) -> Result<Response<EvaluateAllResponse>, Status> {
-        let (metadata, _, asked) = request.into_parts();
-        let method = "/rampart.v1.Evaluation/EvaluateAll";
+        let (metadata, extensions, asked) = request.into_parts();
         let headers = metadata.into_headers();
-        let Admitted { snapshot, now, .. } = self.0.admit(&headers, method, "")?;
+        let Admitted { snapshot, now, .. } = self.admit(&headers, &extensions, "/rampart.v1.Evaluation/EvaluateAll")?;
         self.0.evaluations.inc();
         let context = context(&asked.context_json).map_err(Status::invalid_argument)?;
         let context = self.0.door.enrichment.apply(&headers, context);
@@ -59,6 +60,16 @@ impl Evaluation for EvaluationService {
             None => snapshot.set.iter().map(answer).collect(),
         };
         Ok(Response::new(EvaluateAllResponse { evaluated: all, revision: snapshot.revision.0 }))
+    }
+}
+
+impl EvaluationService {
+    /// Who calls, what it sees, and one request from what it may ask now.
+    fn admit(&self, headers: &HeaderMap, extensions: &Extensions, method: &str) -> Result<Admitted, Problem> {
+        let admitted = self.0.admit(headers, method, "")?;
+        let peer = extensions.get::<Peer>().and_then(|peer| Some(peer.address?.ip()));
+        self.0.door.spend(admitted.principal.as_ref(), peer, admitted.now)?;
+        Ok(admitted)
     }
 }
 

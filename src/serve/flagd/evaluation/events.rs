@@ -1,8 +1,8 @@
 //! `EventStream`: ready at once, then what changed, and a sign of life where nothing does. It never ends with OK, since
 //! clients take that for a stream that goes on.
 //!
-//! A stream is driven by its connection: no task, no queue, one timer that is set anew after a message. It keeps the
-//! snapshot that it told last, so a client that reads slowly is told the difference to the newest when it comes back.
+//! It keeps the snapshot that it told last and one timer, and no queue: a client that reads slowly is told the difference
+//! to the newest when it comes back.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use super::method::Method;
 use super::{Shared, changes, encode, question};
 use crate::access::token::{Principal, Tokens};
 use crate::flag::time::Generation;
-use crate::serve::flagd::driven::{self, Open, Step, drive, gone};
+use crate::serve::flagd::driven::{self, Open, Step, gone};
 use crate::serve::flagd::fault;
+use crate::serve::flagd::judged::admitted;
 use crate::serve::selection::{SELECTOR, Selector};
 use crate::snapshot::Snapshot;
 
@@ -37,7 +38,7 @@ pub fn open(
     format: CodecFormat,
 ) -> Result<EncodedStream, ConnectError> {
     let (door, headers) = (&shared.flagd.door, context.headers());
-    let admitted = shared.flagd.admit(context, method.route)?;
+    let admitted = admitted(context)?;
     let selector = Selector::of(headers).map_err(|fault| ConnectError::invalid_argument(fault.to_string()))?;
     question::read_empty(request, format, context.decode_options())?;
     let environment = &admitted.snapshot.environment;
@@ -49,7 +50,7 @@ pub fn open(
     waiting.extend(changes::missed(&told, away, selector, format)?);
     let now = Instant::now();
     let follower = Follower {
-        principal: admitted.principal,
+        principal: admitted.principal.clone(),
         route: method.route,
         selector: headers.get(SELECTOR).and_then(|value| value.to_str().ok()).map(Box::from),
         format,
@@ -63,7 +64,7 @@ pub fn open(
         _open: Open::new(&shared.flagd.streams),
         shared: Arc::clone(shared),
     };
-    Ok(drive(follower))
+    Ok(shared.flagd.drive.start(follower))
 }
 
 /// One stream between two messages.

@@ -19,8 +19,6 @@ use hyper::body::Bytes;
 
 use crate::eval::evaluate::evaluate;
 use crate::eval::outcome::ErrorCode;
-use crate::serve::connection::Peer;
-use crate::serve::door::Admitted;
 use crate::serve::http::ofrep::REVISION;
 use crate::serve::selection::{Selection, Selector};
 
@@ -29,6 +27,7 @@ use self::changes::Changes;
 use self::encode::Metadata;
 use self::method::{Call, Method, Version};
 use self::question::Question;
+use super::judged::admitted;
 use super::{Flagd, fault};
 
 mod answer;
@@ -65,17 +64,15 @@ impl Shared {
         format: CodecFormat,
     ) -> Result<EncodedResponse, ConnectError> {
         let headers = context.headers();
-        let Admitted { snapshot, now, principal } = self.flagd.admit(context, method.route)?;
-        let peer = context.extensions().get::<Peer>().and_then(|peer| peer.address).map(|address| address.ip());
-        let spent = self.flagd.door.spend(principal.as_ref(), peer, now);
-        spent.map_err(|problem| fault::refused(&problem))?;
+        let admitted = admitted(context)?;
+        let (snapshot, now) = (&admitted.snapshot, admitted.now);
         let selector = Selector::of(headers).map_err(|fault| ConnectError::invalid_argument(fault.to_string()))?;
         let body = request.encoded()?;
         let question = Question::read(method.call, &body, format, context.decode_options())?;
         let asked = question.context().map_err(|fault| ConnectError::invalid_argument(fault.to_string()))?;
         let asked = self.flagd.door.enrichment.apply(headers, asked);
         self.flagd.evaluations[method.version as usize].inc();
-        let selection = Selection::of(&snapshot, selector);
+        let selection = Selection::of(snapshot, selector);
         let encoded = match method.call {
             Call::Resolve(wanted) => {
                 let fail = |code| fault::of(code, self.flagd.settings.strict_status);

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body as HttpBody;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response as HttpResponse;
+use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
 use connectrpc::dispatcher::{
     RequestStream, StreamingResult, UnaryResult, unimplemented_streaming, unimplemented_unary,
 };
@@ -25,9 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::fault;
+use super::driven::Drive;
+use super::judged::{admitted, judge};
 use crate::flag::key::EnvironmentName;
-use crate::serve::door::{Admitted, Door};
+use crate::serve::door::Door;
 use crate::serve::http::body::Timed;
 use crate::serve::metrics::SyncMetrics;
 use crate::serve::selection::{SELECTOR, Selector};
@@ -73,6 +73,8 @@ pub struct FlagSync {
     pub draining: CancellationToken,
     /// Where payloads are rendered.
     pub tasks: TaskTracker,
+    /// How streams are kept going.
+    pub drive: Drive,
     /// What is counted.
     pub metrics: SyncMetrics,
 }
@@ -92,7 +94,7 @@ struct Service(Arc<Shared>);
 /// The routes: the service's methods, and the same payload over plain HTTP.
 pub fn routes(sync: FlagSync) -> Router {
     let context = SyncContext::of(&sync.door.enrichment);
-    let patience = sync.body_time;
+    let (patience, door) = (sync.body_time, sync.door.clone());
     let payloads = Payloads::new(Arc::clone(&sync.door.gate.hub), sync.tasks.clone(), sync.metrics.clone());
     let shared = Arc::new(Shared { sync, context, payloads });
     let limits =
@@ -102,28 +104,8 @@ pub fn routes(sync: FlagSync) -> Router {
     let service = service.map_response(super::complete);
     Router::new()
         .route_service(&format!("/{SERVICE}/{{*method}}"), service)
-        .route_layer(from_fn_with_state(Arc::clone(&shared), judge))
+        .route_layer(from_fn_with_state(door, judge))
         .merge(http::routes(shared))
-}
-
-/// Judges a call before anything of it is read, so that whoever may not learns nothing else; the error has the form of
-/// the protocol that it came by.
-async fn judge(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> HttpResponse {
-    if let Some(route) = with_slash(request.uri().path()) {
-        match shared.sync.door.admit(request.headers(), request.uri().query(), ("POST", route)) {
-            Ok(admitted) => drop(request.extensions_mut().insert(Arc::new(admitted))),
-            Err(problem) => {
-                return fault::refused(&problem).into_http_response(request.headers()).map(HttpBody::new);
-            }
-        }
-    }
-    next.run(request).await
-}
-
-/// Who calls, as [`judge`] found out.
-fn admitted(context: &RequestContext) -> Result<Arc<Admitted>, ConnectError> {
-    let admitted = context.extensions().get::<Arc<Admitted>>().cloned();
-    admitted.ok_or_else(|| ConnectError::internal("the call was not judged"))
 }
 
 impl Shared {

@@ -1,7 +1,7 @@
 //! `SyncFlags`: the whole payload at once, and again whenever it is another one. It never ends with OK, since clients
 //! take that for a stream that goes on.
 //!
-//! A stream is driven by its connection: no task and no queue. A client that reads slowly skips to the newest state.
+//! There is no queue: a client that reads slowly skips to the newest state.
 
 use std::sync::Arc;
 
@@ -11,10 +11,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::message::{self, Answer};
-use super::{SYNC_FLAGS, Shared, admitted, selector_of};
+use super::{SYNC_FLAGS, Shared, selector_of};
 use crate::access::token::{Principal, Tokens};
-use crate::serve::flagd::driven::{self, Open, Step, drive, gone};
+use crate::serve::flagd::driven::{self, Open, Step, gone};
 use crate::serve::flagd::fault;
+use crate::serve::flagd::judged::admitted;
 use crate::snapshot::Snapshot;
 
 /// How often a stream asks whether its token has expired meanwhile; a revoked one ends it at once.
@@ -47,7 +48,7 @@ pub(super) fn open(
         _open: Open::new(&shared.sync.metrics.streams),
         shared: Arc::clone(shared),
     };
-    Ok(drive(follower))
+    Ok(shared.sync.drive.start(follower))
 }
 
 /// One stream between two messages.
