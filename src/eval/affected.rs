@@ -23,11 +23,13 @@ pub fn affected(set: &CompiledSet, flags: BTreeSet<FlagId>, segments: BTreeSet<S
         flags.extend(users.map(|flag| flag.id().clone()));
     }
     grow(&mut flags, |known| {
+        // Whichever flag the key resolves to now: before, it may have been another, of its own flag set or of none, that
+        // is gone.
         let users = set.requiring().filter(|flag| {
-            flag.requires().iter().any(|required| match set.required(flag, &required.flag) {
-                Some(other) => known.contains(other.id()),
-                // It is gone: whichever flag of that key it was.
-                None => known.iter().any(|id| id.key == required.flag),
+            let own = &flag.id().flag_set;
+            flag.requires().iter().any(|required| {
+                let plain = FlagId::plain(required.flag.clone());
+                known.contains(&plain) || known.contains(&FlagId { flag_set: own.clone(), ..plain })
             })
         });
         users.map(|flag| flag.id().clone()).collect()
@@ -80,5 +82,26 @@ mod tests {
         assert_eq!(names(&[], &["staff"]), "inside");
         assert_eq!(names(&["gone"], &["other"]), "gone outside");
         assert_eq!(names(&[], &[]), "");
+    }
+
+    /// What a key resolves to may change with the very change that is asked about.
+    #[test]
+    fn a_flag_is_found_whatever_its_prerequisite_was_before() {
+        let needing = || Definition { requires: vec![requires("base", "on")], ..boolean() };
+        let plain =
+            [flag("base", boolean()), flag("shop/f", needing()), flag("f", needing()), flag("other/f", needing())];
+        let own = [flag("shop/base", boolean())];
+        let names = |set: &CompiledSet, key: &str| {
+            let found = affected(set, BTreeSet::from([id(key)]), BTreeSet::new());
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let both = set_of(plain.iter().chain(&own).cloned());
+        // Deleted, so that the plain one takes its place; and there.
+        for set in [&set_of(plain.clone()), &both] {
+            assert_eq!(names(set, "shop/base"), [id("shop/base"), id("shop/f")].map(|id| id.to_string()));
+        }
+        let asking = ["base", "f", "other/f"];
+        let found = names(&both, "base");
+        assert!(asking.iter().all(|key| found.contains(&id(key).to_string())), "{found:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! What a flag **answers**: compile, bucket, evaluate, explain.
 //!
 //! Pure and total: everything that can fail fails in `compile`, which turns definitions into a set that requests read;
-//! `evaluate` borrows from that set and from the request, and allocates nothing. It does not know where definitions
-//! come from, who asks, or what is done with the answer.
+//! `evaluate` borrows from that set and from the request, and allocates nothing but for some rules of flagd's. It does
+//! not know where definitions come from, who asks, or what is done with the answer.
 
 pub mod affected;
 pub mod bucket;

@@ -337,18 +337,24 @@ impl Surfaces {
             let all = self.flagd.ask(transport, "v1.ResolveAll", "", context, &[]).expect("an answer");
             let flags = all["flags"].as_object().expect("a map");
             for (key, item) in flags {
-                let Ok(wanted) = as_flagd(&expected[key], "v1") else { continue };
+                let place = format!("ResolveAll {transport:?}, {key} for {context}");
                 let value = ["boolValue", "stringValue", "doubleValue", "objectValue"];
                 let value = value.iter().find_map(|name| item.get(*name)).cloned();
+                let Ok(wanted) = as_flagd(&expected[key], "v1") else {
+                    // Named with its failure; a code default has no place here.
+                    assert!(expected[key].error.is_some(), "{place}: {item} instead of nothing");
+                    assert_eq!((item["reason"].as_str(), value), (Some("ERROR"), None), "{place}: {item}");
+                    continue;
+                };
                 let mut item = item.clone();
                 if let Some(value) = value {
                     item["value"] = value;
                 }
-                assert_alike(&from_flagd(&item, &wanted), &wanted, &format!("ResolveAll {transport:?}, {key}"));
+                assert_alike(&from_flagd(&item, &wanted), &wanted, &place);
             }
-            let answered = expected.iter().filter(|(_, answer)| as_flagd(answer, "v1").is_ok());
-            for (key, _) in answered {
-                assert!(flags.contains_key(key), "ResolveAll {transport:?} leaves out {key}");
+            for (key, answer) in expected {
+                let named = answer.error.is_some() || as_flagd(answer, "v1").is_ok();
+                assert_eq!(flags.contains_key(key), named, "ResolveAll {transport:?}, {key} for {context}");
             }
         }
     }

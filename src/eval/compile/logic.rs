@@ -83,7 +83,8 @@ impl Compiler<'_> {
                     self.operation(&place, word, arguments, depth + 1)
                 }
                 first => {
-                    if first.is_some() {
+                    self.values += inner(value);
+                    if first.is_some() && self.gathered.diagnostics.len() < DIAGNOSTICS_MAX {
                         let message = "an object with several keys is no rule, and stands for itself";
                         let help = "write one operator, such as {\"and\": […]}, around several conditions";
                         self.gathered.warning("odd-rule", place.pointer(), message, help);
@@ -198,6 +199,15 @@ const NULL: Node = Node::Literal(Attribute::Null);
 
 fn take_first(parts: &mut impl Iterator<Item = Node>) -> Node {
     parts.next().unwrap_or(NULL)
+}
+
+/// How many values lie inside of one that stands for itself.
+fn inner(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(|item| 1 + inner(item)).sum(),
+        Value::Object(entries) => entries.values().map(|item| 1 + inner(item)).sum(),
+        _ => 0,
+    }
 }
 
 /// JSON as values are borrowed from.

@@ -568,10 +568,25 @@ fn forty_alternatives_inside_each_other_are_a_rule() {
 fn rules_that_are_too_deep_or_too_large_are_refused() {
     let deep = (0..crate::flag::limits::DOCUMENT_NESTING_MAX).fold(json!("on"), |inner, _| json!({ "!": [inner] }));
     let large = json!({"in": ["x", vec![0; crate::flag::limits::LOGIC_VALUES_MAX]]});
-    for (rule, code) in [(deep, "too-deep"), (large, "too-many-values")] {
+    let odd = json!({"a": 1, "b": {"c": vec![0; crate::flag::limits::LOGIC_VALUES_MAX]}});
+    let hidden = json!({"in": ["x", [odd]]});
+    for (rule, code) in [(deep, "too-deep"), (large, "too-many-values"), (hidden, "too-many-values")] {
         let (set, diagnostics) = compile_all([flag("f", Definition { targeting: Some(rule), ..boolean() })]);
         assert!(set.is_empty());
         assert!(diagnostics.iter().any(|found| found.code == code && found.is_error()));
+    }
+}
+
+#[test]
+fn a_large_rule_full_of_oddities_warns_only_so_often() {
+    let odd = json!({"a": 1, "b": 2});
+    let unknown = json!({"nope": [odd]});
+    for element in [odd, unknown] {
+        let rule = json!({"if": [{"in": ["x", vec![element; 10_000]]}, "on"]});
+        let (set, diagnostics) = compile_all([flag("f", Definition { targeting: Some(rule), ..boolean() })]);
+        assert_eq!(set.len(), 1);
+        assert_eq!(diagnostics.len(), crate::flag::limits::DIAGNOSTICS_MAX);
+        assert!(diagnostics.iter().all(|found| !found.is_error()));
     }
 }
 

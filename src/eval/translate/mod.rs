@@ -31,6 +31,7 @@ use crate::flag::limits::NESTING_MAX;
 
 use self::serve::name_of;
 use super::compiled::Compiled;
+use super::fractional::FractionalHash;
 use super::set::CompiledSet;
 
 /// Conditions, list values and shares in one translated flag, with all that is written out: about a megabyte.
@@ -162,10 +163,9 @@ fn metadata(flag: &Compiled, killed: bool, hash: Option<Hash>) -> Map<String, Va
     if killed {
         metadata.insert("killed".to_owned(), Value::Bool(true));
     }
-    match hash {
-        Some(Hash::Murmur3) => drop(metadata.insert("fractionalHash".to_owned(), json!("v2"))),
-        Some(Hash::Murmur3Cbor) => drop(metadata.insert("fractionalHash".to_owned(), json!("v3"))),
-        Some(Hash::Xxh3) | None => {}
+    if let Some(hash) = hash.and_then(generation) {
+        let named = FractionalHash::ALL.iter().filter(|(_, known)| *known == hash);
+        metadata.extend(named.map(|(word, _)| ("fractionalHash".to_owned(), json!(word))));
     }
     metadata
 }
@@ -244,7 +244,8 @@ impl Translator<'_> {
         answer
     }
 
-    /// flagd's own rule goes out as it is.
+    /// flagd's own rule goes out as it is. What it places users by must be what the prerequisites are placed by, since a
+    /// client computes one generation only.
     fn own_rule(&mut self, subject: &Subject<'_>, rule: &Value) -> Value {
         let pointer = join_pointer(&subject.pointer, "targeting");
         if subject.flag.allocation().is_some() {
@@ -252,6 +253,12 @@ impl Translator<'_> {
         }
         if !rule.is_object() {
             return self.obstacle(obstacle::odd_targeting(&pointer));
+        }
+        let flag = subject.flag;
+        let own = flag.fractional_hash().or_else(|| has_fractional(rule).then(|| self.set.fractional_hash()));
+        let others = self.hash.and_then(generation);
+        if own.zip(others).is_some_and(|(own, others)| own != others) {
+            return self.obstacle(obstacle::two_hashes(&pointer));
         }
         rule.clone()
     }
@@ -284,6 +291,24 @@ fn asks_something(flag: &Compiled) -> bool {
         || definition.serve.is_some()
         || !definition.rules.is_empty()
         || !definition.requires.is_empty()
+}
+
+/// The generation of flagd's `fractional` that a hash of percentages is.
+fn generation(hash: Hash) -> Option<FractionalHash> {
+    match hash {
+        Hash::Murmur3 => Some(FractionalHash::V2),
+        Hash::Murmur3Cbor => Some(FractionalHash::V3),
+        Hash::Xxh3 => None,
+    }
+}
+
+/// True where a rule may place users; what only looks like the operator counts.
+fn has_fractional(rule: &Value) -> bool {
+    match rule {
+        Value::Array(items) => items.iter().any(has_fractional),
+        Value::Object(entries) => entries.iter().any(|(word, value)| word == "fractional" || has_fractional(value)),
+        _ => false,
+    }
 }
 
 /// How many lists and objects lie inside each other.

@@ -63,7 +63,9 @@ pub(super) fn own_hash(pointer: &str) -> Diagnostic {
 /// Two hashes in what one client has to evaluate.
 pub(super) fn two_hashes(pointer: &str) -> Diagnostic {
     let message = "the flag uses both of flagd's hashes, and every client computes one of them only";
-    Diagnostic::error("two-hashes", pointer, message, "use the same `hash` in all of its percentages and prerequisites")
+    let help = "use the same `hash` in all of its percentages and prerequisites; a `fractional` of its own counts by \
+                `metadata.fractionalHash`, else by what the server is set to";
+    Diagnostic::error("two-hashes", pointer, message, help)
 }
 
 /// A salt that some clients hash in another encoding.

@@ -125,6 +125,58 @@ fn what_stands_in_the_way_is_named_where_it_stands() {
     }
 }
 
+/// A prerequisite's percentages are written into the rule that asks, whose own `fractional` has a generation of its own:
+/// the flag's, else the set's.
+#[test]
+fn a_rule_of_flagds_own_and_its_prerequisites_use_one_hash() {
+    let base = |hash| Definition {
+        serve: Some(Serve { salt: Some("s".to_owned()), hash, ..split(&[("on", 50_000)]) }),
+        ..boolean()
+    };
+    let shares = json!({"if": [{"var": "x"}, {"fractional": [["on", 50], ["off", 50]]}]});
+    let asking = |base: &str, rule: &Value, word: Option<&str>| Definition {
+        requires: vec![requires(base, "on")],
+        targeting: Some(rule.clone()),
+        metadata: word.map(|word| ("fractionalHash".to_owned(), json!(word))).into_iter().collect(),
+        ..boolean()
+    };
+    let plain = json!({"if": [{"var": "x"}, "on"]});
+    let set = set_of([
+        flag("second", base(Hash::Murmur3)),
+        flag("third", base(Hash::Murmur3Cbor)),
+        flag("2-by-set", asking("second", &shares, None)),
+        flag("3-by-set", asking("third", &shares, None)),
+        flag("2-by-flag", asking("second", &shares, Some("v2"))),
+        flag("3-by-flag", asking("third", &shares, Some("v3"))),
+        flag("2-not-3", asking("second", &shares, Some("v3"))),
+        flag("3-plain", asking("third", &plain, None)),
+        flag("3-plain-not-2", asking("third", &plain, Some("v2"))),
+        flag("alone", Definition { requires: vec![], ..asking("third", &shares, None) }),
+    ]);
+    let third = set.with_fractional_hash(FractionalHash::V3);
+    for (set, key, word) in [
+        (&set, "2-by-set", Some("v2")),
+        (&third, "3-by-set", Some("v3")),
+        (&third, "2-by-flag", Some("v2")),
+        (&set, "3-by-flag", Some("v3")),
+        (&set, "3-plain", Some("v3")),
+        (&set, "alone", None),
+    ] {
+        let written = translated(set, key);
+        assert_eq!(written["metadata"]["fractionalHash"].as_str(), word, "{key}");
+        // And the translation, by itself, answers as the flag does.
+        let alone = alone(key, &written).with_fractional_hash(set.fractional_hash());
+        for context in (0..40).map(|user| json!({"targetingKey": format!("user-{user}"), "x": user % 2})) {
+            assert_eq!(expected(&alone, key, &context), expected(set, key, &context), "{key} {context}");
+        }
+    }
+    for (set, key) in
+        [(&third, "2-by-set"), (&set, "3-by-set"), (&set, "2-not-3"), (&third, "2-not-3"), (&set, "3-plain-not-2")]
+    {
+        assert_eq!(obstacles(set, key), [("two-hashes", format!("/flags/{key}/targeting"))], "{key}");
+    }
+}
+
 #[test]
 fn only_keys_that_every_client_takes_are_written() {
     let metadata = [("team", json!("t")), ("", json!(1)), ("list", json!([1])), ("none", Value::Null)];

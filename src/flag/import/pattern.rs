@@ -85,7 +85,17 @@ fn class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) 
     }
     let mut empty = true;
     let mut last = None;
+    // A hyphen beside `\d` is itself at either end of the class; elsewhere engines refuse it or make a range of it.
+    let mut after_set = false;
+    let mut after_hyphen = false;
     while let Some(character) = rest.next() {
+        let is_set = character == '\\' && matches!(rest.peek(), Some('d' | 'w'));
+        let is_last = rest.peek() == Some(&']');
+        if (is_set && after_hyphen) || (character == '-' && after_set && !is_last) {
+            return Err("`-` beside `\\d` or `\\w` inside a class".to_owned());
+        }
+        after_hyphen = character == '-' && !empty;
+        after_set = is_set;
         match character {
             ']' if empty => return Err("an empty class".to_owned()),
             ']' => {
@@ -167,6 +177,8 @@ mod tests {
             (r"(?:a|b)+?.*\.com", r"(?:a|b)+?.*\.com"),
             (r"[^\w.-]", r"[^0-9A-Za-z_.-]"),
             (r"\/x\-y", r"\/x\-y"),
+            (r"[-\d][\w-][^-\d]", r"[-0-9][0-9A-Za-z_-][^-0-9]"),
+            (r"[!\-\d\-a]", r"[!\-0-9\-a]"),
         ] {
             assert_eq!(common(pattern).as_deref(), Ok(wanted));
             assert!(regex::Regex::new(wanted).is_ok(), "{wanted}");
@@ -176,8 +188,28 @@ mod tests {
     #[test]
     fn what_engines_read_differently_is_refused() {
         for pattern in [
-            r"(?i)a", r"(?=a)", r"(?<n>a)", r"\s", r"\bx", r"(a)\1", r"\p{L}", "[a[b]]", "[a&&b]", "[]a]", "a++",
-            "a{,2}", "*a", "a{x}", "a}", r"\<", "a\\", "[a",
+            r"(?i)a",
+            r"(?=a)",
+            r"(?<n>a)",
+            r"\s",
+            r"\bx",
+            r"(a)\1",
+            r"\p{L}",
+            "[a[b]]",
+            "[a&&b]",
+            "[]a]",
+            "a++",
+            "a{,2}",
+            "*a",
+            "a{x}",
+            "a}",
+            r"\<",
+            "a\\",
+            "[a",
+            r"^[!-\d]$",
+            r"[\w-.]",
+            r"[a-z-\d]",
+            r"[\d-\w]",
         ] {
             assert!(common(pattern).is_err(), "{pattern}");
         }

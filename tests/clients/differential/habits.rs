@@ -4,7 +4,7 @@
 //! A habit explains a difference only where the evaluator says so itself, or where the rule has a place at which the
 //! habit can show: an operator of the right kind that can be handed the right kind of value.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::kinds::{Applied, Kinds, Shape, attribute, walk};
 use super::{Case, Said};
@@ -46,8 +46,11 @@ pub const HABITS: &[Habit] = &[
     Habit { name: "walk-over-no-list", of: BOTH, shows: walk_over_no_list },
     Habit { name: "javascript-only-argument", of: JAVASCRIPT, shows: only_argument },
     Habit { name: "index-of-a-text", of: BOTH, shows: index_of_a_text },
+    Habit { name: "javascript-substr-in-utf-16", of: JAVASCRIPT, shows: substr_in_utf_16 },
+    Habit { name: "javascript-list-is-itself", of: JAVASCRIPT, shows: list_is_itself },
+    Habit { name: "javascript-path-through-zero", of: JAVASCRIPT, shows: path_through_zero },
     Habit { name: "null-equals-zero", of: BOTH, shows: null_equals_zero },
-    Habit { name: "empty-text-in-a-text", of: BOTH, shows: empty_text },
+    Habit { name: "empty-text-in-a-text", of: JAVASCRIPT, shows: empty_text },
     Habit { name: "variant-of-no-text", of: BOTH, shows: variant_of_no_text },
     Habit { name: "python-true-is-one", of: PYTHON, shows: true_is_one },
     Habit { name: "python-writes-otherwise", of: PYTHON, shows: written_otherwise },
@@ -73,6 +76,11 @@ fn is(applied: &Applied<'_>, operators: &[&str]) -> bool {
 
 fn any(applied: &Applied<'_>, kinds: Kinds) -> bool {
     applied.arguments.iter().any(|shape| shape.kinds.meets(kinds))
+}
+
+/// True where a shape may be of these kinds and, if its value is known, the value is so.
+fn may_be(shape: &Shape, kinds: Kinds, so: impl Fn(&Value) -> bool) -> bool {
+    shape.kinds.meets(kinds) && shape.value.as_ref().is_none_or(so)
 }
 
 const ARITHMETIC: &[&str] = &["+", "-", "*", "/", "%", "min", "max"];
@@ -165,6 +173,32 @@ fn index_of_a_text(case: &Case, _: &Said) -> bool {
     })
 }
 
+/// Characters are counted as halves of pairs.
+fn substr_in_utf_16(case: &Case, _: &Said) -> bool {
+    let far = |text: &str| text.chars().any(|character| character.len_utf16() > 1);
+    applied(case, |applied| {
+        is(applied, &["substr"]) && may_be(&first(applied), Kinds::TEXT, |value| value.as_str().is_some_and(far))
+    }) && far(&format!("{}{}", case.definition, case.context))
+}
+
+/// A list is strictly equal to itself, which no other is.
+fn list_is_itself(case: &Case, _: &Said) -> bool {
+    applied(case, |applied| {
+        let composed = |shape: &Shape| shape.kinds.meets(Kinds::LIST.or(Kinds::OBJECT));
+        is(applied, &["===", "!=="]) && applied.arguments.len() > 1 && applied.arguments.iter().all(composed)
+    })
+}
+
+/// Interpreted, a path that leads on from 0, `false` or an empty text ends there with that value.
+fn path_through_zero(case: &Case, _: &Said) -> bool {
+    applied(case, |applied| {
+        let path = applied.written.first().and_then(Value::as_str).unwrap_or_default();
+        let outer = path.rsplit_once('.').and_then(|(outer, _)| attribute(&case.context, outer));
+        is(applied, &["var"])
+            && outer.is_some_and(|outer| *outer == "" || *outer == false || outer.as_f64() == Some(0.0))
+    })
+}
+
 fn null_equals_zero(case: &Case, _: &Said) -> bool {
     applied(case, |applied| {
         let other = Kinds::BOOL.or(Kinds::NUMBER).or(Kinds::TEXT).or(Kinds::LIST);
@@ -172,10 +206,12 @@ fn null_equals_zero(case: &Case, _: &Said) -> bool {
     })
 }
 
-/// Whether an empty text is part of an empty text.
+/// Whether an empty text, as which null and an empty list are written, is part of an empty text.
 fn empty_text(case: &Case, _: &Said) -> bool {
+    let kinds = Kinds::TEXT.or(Kinds::NULL).or(Kinds::LIST);
+    let empty = |shape: &Shape| may_be(shape, kinds, |value| value.is_null() || *value == "" || *value == json!([]));
     applied(case, |applied| {
-        is(applied, &["in"]) && applied.arguments.get(1).is_some_and(|within| within.kinds.meets(Kinds::TEXT))
+        is(applied, &["in"]) && applied.arguments.len() > 1 && applied.arguments.iter().take(2).all(empty)
     })
 }
 
@@ -188,23 +224,38 @@ fn variant_of_no_text(case: &Case, _: &Said) -> bool {
 fn true_is_one(case: &Case, _: &Said) -> bool {
     applied(case, |applied| {
         let both = any(applied, Kinds::BOOL) && any(applied, Kinds::NUMBER);
-        is(applied, STRICT) && (both || any(applied, Kinds::LIST))
+        let stays = is(applied, &["min", "max"]) && any(applied, Kinds::BOOL);
+        stays || is(applied, STRICT) && (both || any(applied, Kinds::LIST))
     })
 }
 
 /// How null, a float, a list or an object is written where a text is wanted.
 fn written_otherwise(case: &Case, _: &Said) -> bool {
     applied(case, |applied| {
-        let other = Kinds::NULL.or(Kinds::NUMBER).or(Kinds::LIST).or(Kinds::OBJECT);
-        is(applied, &["cat", "substr", "in", "<", "<=", ">", ">=", "==", "!="]) && any(applied, other) && {
-            is(applied, &["cat", "substr"]) || any(applied, Kinds::TEXT)
+        let mut arguments = applied.arguments.iter();
+        match applied.operator {
+            "cat" => arguments.any(otherwise),
+            "substr" => arguments.next().is_some_and(otherwise),
+            "in" if any(applied, Kinds::TEXT) && any(applied, Kinds::BOOL) => true,
+            "in" | "<" | "<=" | ">" | ">=" | "==" | "!=" => any(applied, Kinds::TEXT) && arguments.any(otherwise),
+            _ => false,
         }
     })
 }
 
+/// True for what Python may write otherwise than JSON does. Small whole numbers it writes alike.
+fn otherwise(shape: &Shape) -> bool {
+    let small = |value: &Value| value.as_i64().is_some_and(|number| number.unsigned_abs() < 1 << 53);
+    may_be(shape, Kinds::NUMBER, |value| !small(value))
+        || shape.kinds.meets(Kinds::NULL.or(Kinds::LIST).or(Kinds::OBJECT))
+}
+
 /// The remainder has the sign of the divisor in Python, that of the dividend elsewhere.
 fn remainder(case: &Case, _: &Said) -> bool {
-    applied(case, |applied| is(applied, &["%"]))
+    // A text and a list may be a number there, too.
+    let kinds = Kinds::NUMBER.or(Kinds::TEXT).or(Kinds::LIST).or(Kinds::OBJECT);
+    let negative = |shape: &Shape| may_be(shape, kinds, |value| value.to_string().contains('-'));
+    applied(case, |applied| is(applied, &["%"]) && applied.arguments.iter().any(negative))
 }
 
 /// `[]` and `[7]` are numbers for JavaScript's language and for Python's evaluator; for flagd they are none.

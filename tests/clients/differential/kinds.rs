@@ -113,7 +113,8 @@ fn operation<'r>(object: &'r Map<String, Value>, context: Option<&Value>, tell: 
         "cat" | "substr" => Shape::of(Kinds::TEXT),
         "merge" | "map" | "filter" | "missing" | "missing_some" => Shape::of(Kinds::LIST),
         "sem_ver" | "starts_with" | "ends_with" => Shape::of(Kinds::BOOL.or(Kinds::NULL)),
-        "reduce" | "fractional" => Shape::of(Kinds::ANY),
+        "reduce" => Shape::of(Kinds::ANY),
+        "fractional" => chosen(written, &arguments, context),
         _ => Shape::of(Kinds::BOOL),
     };
     tell(&Applied { operator, written, arguments });
@@ -123,6 +124,17 @@ fn operation<'r>(object: &'r Map<String, Value>, context: Option<&Value>, tell: 
 fn branches(arguments: &[Shape]) -> Shape {
     let outcomes = arguments.iter().enumerate().filter(|(index, _)| index % 2 == 1 || index + 1 == arguments.len());
     Shape::of(outcomes.fold(Kinds::NULL, |kinds, (_, shape)| kinds.or(shape.kinds)))
+}
+
+/// One of the shares' variants, or null. A share that is computed may hold anything; what is no list is no share.
+fn chosen(written: &[Value], arguments: &[Shape], context: Option<&Value>) -> Shape {
+    let variant = |(written, shape): (&Value, &Shape)| match (written, &shape.value) {
+        (Value::Array(share), _) => share.first().map_or(Kinds::NULL, |it| place(it, context, &mut |_| ()).kinds),
+        (_, Some(Value::Array(share))) => share.first().map_or(Kinds::NULL, Kinds::of),
+        (_, None) if shape.kinds.meets(Kinds::LIST) => Kinds::ANY,
+        _ => Kinds::NULL,
+    };
+    Shape::of(written.iter().zip(arguments).map(variant).fold(Kinds::NULL, Kinds::or))
 }
 
 fn variable(written: &[Value], arguments: &[Shape], context: Option<&Value>) -> Shape {

@@ -232,7 +232,7 @@ fn run(wild: bool, seed: u64) {
     let cases: usize = from_environment("RAMPART_CASES").unwrap_or(CASES);
     println!("RAMPART_SEED={seed}");
     let mut random = Random::of(seed);
-    let mut javascript = Script::start(Language::Node, "workers/flagd_core.mjs", &[]);
+    let mut javascript = Script::start(Language::Node, "workers/flagd_core.mjs", &["interpreted"]);
     let mut python = Script::start(Language::Python, "workers/flagd_core.py", &[]);
     let mut found = Found::default();
     while found.cases < cases * 2 {

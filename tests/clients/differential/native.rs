@@ -164,7 +164,8 @@ fn translated_flags_answer_in_process_as_they_do_on_the_server() {
     let seed = from_environment("RAMPART_SEED").unwrap_or_else(Random::seed);
     println!("RAMPART_SEED={seed}");
     let mut random = Random::of(seed);
-    let mut javascript = Script::start(Language::Node, "workers/flagd_core.mjs", &[]);
+    let mut compiling = Script::start(Language::Node, "workers/flagd_core.mjs", &["compiled"]);
+    let mut interpreting = Script::start(Language::Node, "workers/flagd_core.mjs", &["interpreted"]);
     let mut python = Script::start(Language::Python, "workers/flagd_core.py", &[]);
     let wanted: usize = from_environment("RAMPART_CASES").unwrap_or(CASES);
     let (mut compared, mut left_out, mut differences) = (0, BTreeMap::<&str, usize>::new(), Vec::new());
@@ -188,8 +189,13 @@ fn translated_flags_answer_in_process_as_they_do_on_the_server() {
                 Err(obstacles) => *left_out.entry(obstacles[0].code).or_default() += 1,
             }
         }
-        // A flag that hashes is for the clients of that generation.
-        for (worker, name, other) in [(&mut javascript, "JavaScript", "v3"), (&mut python, "Python", "v2")] {
+        // A flag that hashes is for the clients of that generation. JavaScript's make code of rules unless they are told
+        // not to, as where a page forbids it.
+        for (worker, name, other) in [
+            (&mut compiling, "JavaScript, compiled", "v3"),
+            (&mut interpreting, "JavaScript, interpreted", "v3"),
+            (&mut python, "Python", "v2"),
+        ] {
             let payload = json!({ "flags": flags });
             let said = theirs(worker, &payload, &cases);
             for (case, theirs) in cases.iter().zip(&said) {

@@ -2,12 +2,17 @@
 //
 // One line in: {"now", "document", "asks": [{"flag", "type", "context"}]}. One line out: {"answers": [...]} in the same
 // order, or {"refused": "why"} where the whole document was not taken. An answer without a value means the code default.
+//
+// The argument says how rules are run: `compiled`, which is the library's default, or `interpreted`. The code that it
+// makes answers some rules with an error, see `flagd-differences.md`.
 
 import { createInterface } from 'node:readline';
 import { FlagdCore } from '@openfeature/flagd-core';
 
 const CODE_DEFAULT = Symbol('code default');
 const TYPES = { boolean: 'boolean', string: 'string', integer: 'number', float: 'number', object: 'object' };
+const [mode] = process.argv.slice(2);
+if (!['compiled', 'interpreted'].includes(mode)) throw new Error('say compiled or interpreted');
 const quiet = { error() {}, warn() {}, info() {}, debug() {} };
 
 function answer(core, { flag, type, context }) {
@@ -28,9 +33,7 @@ function answer(core, { flag, type, context }) {
 for await (const line of createInterface({ input: process.stdin })) {
   const { now, document, asks } = JSON.parse(line);
   Date.now = () => now * 1000;
-  // Interpreted: the code that it generates otherwise answers some comparisons with an error, see
-  // `flagd-differences.md`.
-  const core = new FlagdCore(undefined, quiet, { disableDynamicCodeGeneration: true });
+  const core = new FlagdCore(undefined, quiet, { disableDynamicCodeGeneration: mode === 'interpreted' });
   let said;
   try {
     core.setConfigurations(JSON.stringify(document));
