@@ -31,18 +31,28 @@ struct Surface {
 pub struct SyncMetrics {
     left_out: Family<Environment, Gauge>,
     payload_bytes: Family<Environment, Gauge>,
+    /// Documents that were rendered.
+    pub renderings: Counter,
     /// Open streams.
     pub streams: Gauge,
 }
 
 impl SyncMetrics {
-    /// Notes how many flags of an environment have no translation, and the size of its largest payload.
-    pub fn rendered(&self, environment: &EnvironmentName, left_out: usize, payload_bytes: usize) {
-        let label = Environment { environment: environment.to_string() };
-        let count = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        self.left_out.get_or_create(&label).set(count(left_out));
-        self.payload_bytes.get_or_create(&label).set(count(payload_bytes));
+    /// Notes how many flags of an environment have no translation.
+    pub fn translated(&self, environment: &EnvironmentName, left_out: usize) {
+        set(&self.left_out, environment, left_out);
     }
+
+    /// Counts a rendering, and notes the size of the environment's largest payload.
+    pub fn rendered(&self, environment: &EnvironmentName, payload_bytes: usize) {
+        self.renderings.inc();
+        set(&self.payload_bytes, environment, payload_bytes);
+    }
+}
+
+fn set(gauges: &Family<Environment, Gauge>, environment: &EnvironmentName, value: usize) {
+    let label = Environment { environment: environment.to_string() };
+    gauges.get_or_create(&label).set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
 /// The server's metrics. Clones count together.
@@ -112,6 +122,7 @@ impl Metrics {
         registry.register("flagd_sync_streams", "Open streams of flagd.sync", sync.streams.clone());
         registry.register("flagd_sync_left_out", "Flags without an exact translation", sync.left_out.clone());
         registry.register("flagd_sync_payload_bytes", "Largest payload of flagd.sync", sync.payload_bytes.clone());
+        registry.register("flagd_sync_renderings", "Payloads of flagd.sync rendered", sync.renderings.clone());
         registry.register("change_streams", "Open OFREP change streams", metrics.change_streams.clone());
         Self { registry: Arc::new(registry), ..metrics }
     }

@@ -4,6 +4,10 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -281,6 +285,9 @@ fn plain_http_serves_the_same_document_with_an_entity_tag() {
     let etag = all.header("etag").expect("an entity tag").to_owned();
     let again = client.send("GET", "/v1/flags", &[("if-none-match", &etag)], b"");
     assert_eq!((again.status, again.header("etag"), again.body.len()), (304, Some(etag.as_str()), 0));
+    let modified = all.header("last-modified").expect("when it last changed").to_owned();
+    assert!(modified.ends_with(" GMT") && modified.len() == "Sun, 06 Nov 1994 08:49:37 GMT".len(), "{modified}");
+    assert_eq!(again.header("last-modified"), Some(modified.as_str()));
     let head = client.send("HEAD", "/v1/flags", &[], b"");
     assert_eq!((head.status, head.header("etag")), (200, Some(etag.as_str())));
     for (path, headers) in [
@@ -321,4 +328,67 @@ fn a_changed_percentage_reaches_a_stream_as_changed_weights() {
     assert_eq!(first["f"]["metadata"], json!({"fractionalHash": "v2"}));
     ramp(25);
     assert_eq!(stream.flags()["f"]["targeting"], split(25_000));
+}
+
+/// The number of renderings so far, as the metrics tell it.
+fn renderings(server: &Server) -> u64 {
+    let metrics = server.admin().get("/metrics").text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("rampart_flagd_sync_renderings_total "));
+    line.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{metrics}"))
+}
+
+#[test]
+fn a_kill_reaches_a_stream_whatever_others_ask_for() {
+    const THREADS: usize = 40;
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Server::start(dir.path(), &[]);
+    for set in 0..10 {
+        let flag = boolean(&json!({"state": "ENABLED", "metadata": {"flagSetId": format!("set-{set}")}}));
+        let flags: serde_json::Map<String, Value> =
+            (0..10).map(|number| (format!("f{number}-{set}"), flag.clone())).collect();
+        import(&server, &json!({ "flags": flags }));
+    }
+    put(&server, "f", &boolean(&json!({"serve": "on"})));
+    let mut stream = Stream::open(&server, &[], &json!({}));
+    assert_eq!(stream.flags()["f"]["defaultVariant"], "on");
+    let set_5 = server.data().get("/v1/flags?selector=flagSetId%3Dset-5");
+    assert_eq!(set_5.json()["flags"].as_object().expect("flags").len(), 10);
+    let before = renderings(&server);
+
+    let enough = AtomicBool::new(false);
+    let (asked, under_way) = sync_channel(THREADS);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (asked, mut client, enough) = (asked.clone(), server.data(), &enough);
+            scope.spawn(move || {
+                let deadline = Instant::now() + GUARD;
+                for number in 0.. {
+                    for key in ["source", "flagSetId"] {
+                        let path = format!("/v1/flags?selector={key}%3Dnone-{thread}-{number}");
+                        assert_eq!(client.get(&path).text(), r#"{"flags":{}}"#);
+                    }
+                    if number == 5 {
+                        asked.send(()).expect("the test waits");
+                    }
+                    if number >= 5 && (enough.load(Ordering::Relaxed) || deadline < Instant::now()) {
+                        break;
+                    }
+                }
+            });
+        }
+        for _ in 0..THREADS {
+            under_way.recv_timeout(GUARD).expect("every thread is answered");
+        }
+        let killed = server.admin().post("/v1/environments/production/flags/f/kill", &json!({"reason": "test"}));
+        assert!(killed.status < 300, "{}", killed.text());
+        assert_eq!(stream.flags()["f"]["defaultVariant"], "off");
+        enough.store(true, Ordering::Relaxed);
+    });
+    // The stream's payload alone, once for each snapshot that the kill gave; hundreds of selectors were asked for.
+    let rendered = renderings(&server) - before;
+    assert!((1..10).contains(&rendered), "{rendered}");
+
+    let etag = set_5.header("etag").expect("an entity tag");
+    let again = server.data().send("GET", "/v1/flags?selector=flagSetId%3Dset-5", &[("if-none-match", etag)], b"");
+    assert_eq!(again.status, 304);
 }

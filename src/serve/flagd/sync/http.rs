@@ -8,12 +8,14 @@ use axum::extract::rejection::{QueryRejection, RawPathParamsRejection};
 use axum::extract::{Query, RawPathParams, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LAST_MODIFIED, VARY};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
+use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::Shared;
 use super::payload::canonical;
+use crate::flag::time::Timestamp;
 use crate::serve::http::problem::{Missing, Problem};
 use crate::serve::selection::{SELECTOR, Selector};
 
@@ -75,7 +77,17 @@ async fn answer(
     headers.insert(ETAG, HeaderValue::from_str(&payload.etag).map_err(|_| Problem::Internal)?);
     headers.insert(VARY, HeaderValue::from_static("Flagd-Selector"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Only told: a time in seconds cannot tell two changes in one second apart, so nothing is left out because of it.
+    if let Some(date) = payload.changed.and_then(date) {
+        headers.insert(LAST_MODIFIED, date);
+    }
     Ok(response)
+}
+
+/// A moment as HTTP writes it, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn date(moment: Timestamp) -> Option<HeaderValue> {
+    let moment = jiff::Timestamp::from_second(moment.seconds()).ok()?;
+    DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()?.try_into().ok()
 }
 
 /// True where a value of `If-None-Match` names the tag.

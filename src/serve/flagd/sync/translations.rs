@@ -1,9 +1,9 @@
-//! The translated flags of one environment, kept from snapshot to snapshot.
+//! The translated flags of one snapshot, made once from those of the snapshot before, and then only read.
 //!
 //! A flag is translated again when it was changed or killed, or when it depends on others. Whatever has no translation
 //! is named in the log when it is first seen so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::eval::compiled::Compiled;
@@ -23,11 +23,12 @@ struct Held {
     text: Result<Box<str>, Vec<&'static str>>,
 }
 
-/// The flags of one environment.
+/// The flags of one snapshot.
 #[derive(Debug, Default)]
 pub(super) struct Translations {
-    held: HashMap<FlagId, Held>,
+    held: HashMap<FlagId, Arc<Held>>,
     left_out: usize,
+    sources: BTreeSet<Box<str>>,
 }
 
 impl Translations {
@@ -41,30 +42,41 @@ impl Translations {
         self.left_out
     }
 
-    /// Takes over what is in a snapshot.
-    pub(super) fn update(&mut self, snapshot: &Snapshot) {
-        let mut before = std::mem::take(&mut self.held);
+    /// True where some flags came from a source of that name.
+    pub(super) fn come_from(&self, source: &str) -> bool {
+        self.sources.contains(source)
+    }
+
+    /// Translates what is in a snapshot; `before` are the translations of an older one.
+    pub(super) fn of(snapshot: &Snapshot, before: Option<&Self>) -> Self {
+        let mut new = Self::default();
         let mut news = Vec::new();
         for flag in snapshot.set.iter() {
             let Some(flag) = snapshot.set.get_shared(flag.id()) else { continue };
+            if let Some(source) = flag.definition().source.as_deref()
+                && !new.sources.contains(source)
+            {
+                new.sources.insert(source.into());
+            }
             let killed = snapshot.kills().killed(flag.id()).is_some();
-            let old = before.remove(flag.id());
+            let old = before.and_then(|before| before.held.get(flag.id()));
             let same = |held: &Held| Arc::ptr_eq(&held.flag, flag) && held.killed == killed && !depends_on_others(flag);
             let held = match old {
-                Some(held) if same(&held) => held,
+                Some(held) if same(held) => Arc::clone(held),
                 old => {
                     let held = Held { flag: Arc::clone(flag), killed, text: written(snapshot, flag) };
                     let known = old.is_some_and(|old| Arc::ptr_eq(&old.flag, flag) && old.text == held.text);
                     if held.text.is_err() && !known {
                         news.push(flag.id().clone());
                     }
-                    held
+                    Arc::new(held)
                 }
             };
-            self.held.insert(flag.id().clone(), held);
+            new.left_out += usize::from(held.text.is_err());
+            new.held.insert(flag.id().clone(), held);
         }
-        self.left_out = self.held.values().filter(|held| held.text.is_err()).count();
-        self.tell(snapshot, &news);
+        new.tell(snapshot, &news);
+        new
     }
 
     fn tell(&self, snapshot: &Snapshot, news: &[FlagId]) {
