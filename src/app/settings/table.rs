@@ -174,7 +174,7 @@ pub const TABLE: &[Setting] = &[
     unset(
         "limits.evaluations_per_second",
         Kind::Count(1, 1_000_000),
-        "requests for evaluations that one token, or one address without a token, may make in a second; beyond that 429",
+        "requests for evaluations and flags that one token, or one address without a token, may make in a second; beyond that 429",
     ),
     setting("limits.header_read_timeout", Kind::Duration(SECOND, MINUTE), "5s", "how long a request's head may take"),
     setting("limits.body_read_timeout", Kind::Duration(SECOND, HOUR), "10s", "how long a request's body may take"),

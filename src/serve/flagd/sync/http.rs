@@ -16,6 +16,7 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 use super::Shared;
 use super::payload::canonical;
 use crate::flag::time::Timestamp;
+use crate::serve::connection::Peer;
 use crate::serve::http::problem::{Missing, Problem};
 use crate::serve::selection::{SELECTOR, Selector};
 
@@ -56,6 +57,8 @@ async fn answer(
     let path = path.iter().next().map(|(_, selector)| selector);
     let route = if path.is_some() { SELECTED } else { FLAGS };
     let admitted = shared.sync.door.admit(headers, head.uri.query(), ("GET", route))?;
+    let peer = head.extensions.get::<Peer>().and_then(|peer| Some(peer.address?.ip()));
+    shared.sync.door.spend(admitted.principal.as_ref(), peer, admitted.now)?;
     let Query(query) = query.map_err(|_| malformed())?;
     // The header counts before the path, the path before the query.
     let text = match headers.get(SELECTOR) {
