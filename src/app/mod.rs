@@ -16,6 +16,7 @@ use crate::control::clock::Clock;
 use crate::control::command::{Call, Command};
 use crate::control::{Control, draw};
 use crate::journal::Journal;
+use crate::journal::folder::is_taken_up;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::pending::Pending;
 use crate::journal::sqlite::{Options, SqliteJournal};
@@ -33,9 +34,11 @@ use crate::source::several::{NamedFile, SeveralFiles};
 use crate::world::digest::Epoch;
 use crate::world::record::Actor;
 
+use self::address_file::AddressFiles;
 use self::settings::{JournalKind, Origins, Settings};
 use self::tasks::Tasks;
 
+pub mod address_file;
 pub mod first_start;
 pub mod flagd;
 mod ports;
@@ -84,7 +87,11 @@ pub async fn run(start: Start, stop: CancellationToken, ready: impl FnOnce(&Boun
     let control = boot(&settings, accept_cut_tail, &clock, &tasks, &last).await?;
 
     default_environment(&settings, &control).await?;
-    let admin_token = first_start::admin_token(&settings, &control, random).await?;
+    // Kept to the end: a token that ends with the process takes its file with it.
+    let token_file = first_start::admin_token(&settings, &control, random).await?;
+    let admin_token = token_file.as_ref().map(|file| file.path().to_owned());
+    // Not before the boot, which refuses a folder that another server has.
+    let _address_files = leave_address(&settings, admin_address, admin_token.as_deref());
     if let Some(path) = &settings.flags {
         import_and_watch(&settings, path, &control, &tasks, &stop).await;
     }
@@ -151,6 +158,15 @@ async fn default_environment(settings: &Settings, control: &Control) -> anyhow::
     let call = Call { actor: Actor::system("first-start"), reason: None, idempotency: None };
     control.submit(Command::PutEnvironment { environment, production, data_plane_auth }, call).await?;
     Ok(())
+}
+
+/// Says where the admin plane is, in the data folder and in the one of the token. A server that keeps its changes in
+/// memory does not speak for a folder in which another keeps a journal.
+fn leave_address(settings: &Settings, admin: SocketAddr, token: Option<&Path>) -> AddressFiles {
+    let data = settings.data_dir.as_path();
+    let speaks = settings.journal == JournalKind::Sqlite || !is_taken_up(data);
+    let token = token.and_then(Path::parent).filter(|folder| *folder != data);
+    AddressFiles::leave(admin, speaks.then_some(data).into_iter().chain(token))
 }
 
 async fn import_and_watch(

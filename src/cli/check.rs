@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::eval::compile::compile_all;
-use crate::flag::diagnostic::{Diagnostic, Position, join_pointer};
+use crate::flag::diagnostic::{Diagnostic, Position, Subject, inside_object};
 use crate::flag::key::{EnvironmentName, is_invisible};
 use crate::flag::limits::FILE_BYTES_MAX;
 use crate::flag::parse::{Format, Parsed, parse_document};
@@ -107,17 +107,17 @@ pub fn compile_diagnostics(documents: &[&Parsed]) -> Vec<Diagnostic> {
 
 /// Gives a diagnostic of the compiler the file and the place of the object that it is about.
 fn place(mut fault: Diagnostic, parts: &[&Parsed]) -> Diagnostic {
-    let below =
-        |prefix: &str| fault.pointer.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     for parsed in parts {
-        for (id, pointer) in &parsed.pointers {
-            if let Some(rest) = below(&join_pointer("/flags", id.key.as_str())) {
-                fault.pointer = format!("{pointer}{rest}");
+        match &fault.subject {
+            Some(Subject::Flag(id)) => {
+                let Some(pointer) = parsed.pointers.get(id) else { continue };
+                fault.pointer = format!("{pointer}{}", inside_object(&fault.pointer));
                 return parsed.positions.locate(fault);
             }
-        }
-        if parsed.file.segments.keys().any(|name| below(&join_pointer("/segments", name.as_str())).is_some()) {
-            return parsed.positions.locate(fault);
+            Some(Subject::Segment(name)) if parsed.file.segments.contains_key(name) => {
+                return parsed.positions.locate(fault);
+            }
+            _ => {}
         }
     }
     fault

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+const UNREACHABLE: u8 = 3;
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub struct Failure {
@@ -23,7 +25,12 @@ impl Failure {
 
     /// Exit code 3: the server cannot be reached.
     pub fn unreachable(words: impl Into<String>) -> Self {
-        Self { code: 3, words: words.into() }
+        Self { code: UNREACHABLE, words: words.into() }
+    }
+
+    /// True where the server cannot be reached.
+    pub fn is_unreachable(&self) -> bool {
+        self.code == UNREACHABLE
     }
 
     /// Exit code 4: the token is missing, unknown or may not do that.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 
+use crate::app::address_file::admin_address;
 use crate::app::settings::environment::read_environment;
 
 use super::ServerArgs;
@@ -11,7 +12,7 @@ use super::failure::Failure;
 use super::http::Admin;
 
 /// The admin plane's address where nobody says otherwise.
-const DEFAULT_SERVER: &str = "http://127.0.0.1:8014";
+pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8014";
 /// The file in the data folder that holds the first admin token.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
 
@@ -26,13 +27,14 @@ pub fn environment() -> Result<BTreeMap<String, String>, Failure> {
     })
 }
 
-/// A client for the server that the options, or `RAMPART_SERVER`, name.
+/// A client for the server that the options, or `RAMPART_SERVER`, name; else for the one of the data folder.
 ///
 /// # Errors
 /// The address is no URL, or the data folder has no token.
 pub fn admin(args: &ServerArgs) -> Result<Admin, Failure> {
     let environment = environment()?;
     let server = args.server.clone().or_else(|| environment.get("RAMPART_SERVER").cloned());
+    let server = server.or_else(|| Some(admin_address(args.data_dir.as_deref()?)?.to_string()));
     Admin::new(server.as_deref().unwrap_or(DEFAULT_SERVER), token(args.data_dir.as_deref())?)
 }
 

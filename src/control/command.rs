@@ -1,6 +1,6 @@
 //! Every way the world may change, in one list, and what an answer says about it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -165,8 +165,9 @@ pub struct TakeFile {
     pub bad_keys: BTreeSet<String>,
     /// The segments in it that cannot.
     pub bad_segments: BTreeSet<String>,
-    /// The flags' own sources (`Definition::source`) that could not be read: what came from them stays as it is.
-    pub unread: BTreeSet<String>,
+    /// The flags' own sources (`Definition::source`) that could not be read, each with those that win over it: what came
+    /// from it stays as it is, unless one of those says something else.
+    pub unread: BTreeMap<String, BTreeSet<String>>,
     /// Where everything stands, for what is found when it is compiled.
     pub places: Places,
     /// Whether it may delete more than a fifth of the flags that came from it.

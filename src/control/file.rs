@@ -10,10 +10,10 @@ use crate::control::command::TakeFile;
 use crate::control::plan::{Draft, Plan, Scene};
 use crate::control::refusal::Refusal;
 use crate::flag::definition::{Definition, Segment};
-use crate::flag::diagnostic::{Diagnostic, join_pointer, object_of};
+use crate::flag::diagnostic::{Diagnostic, Subject};
 use crate::flag::key::{FlagId, SegmentName};
 use crate::world::change::{Change, Origin};
-use crate::world::environment::{Environment, Imported};
+use crate::world::environment::{Environment, FlagState, Imported};
 
 /// Of the flags that came from a file, the file may delete one in this many at once without being told to.
 pub const DELETE_SHARE: usize = 5;
@@ -46,7 +46,7 @@ pub fn plan(scene: Scene<'_>, take: TakeFile) -> Result<Plan, Refusal> {
         let draft = draft(scene, &environment, &take.source, &wanted, &bad)?;
         let faults: Vec<Diagnostic> = draft.diagnose().into_iter().filter(Diagnostic::is_error).collect();
         let before = bad.len();
-        bad.extend(faults.iter().map(|fault| object_of(&fault.pointer).to_owned()));
+        bad.extend(faults.iter().filter_map(|fault| fault.subject.clone()));
         if bad.len() == before {
             return close(draft, take, notes, &environment, &faults);
         }
@@ -65,7 +65,8 @@ fn close(
     if !faults.is_empty() {
         return Err(Refusal::Invalid(faults.iter().map(|fault| take.places.locate(fault.clone())).collect()));
     }
-    let bad = take.bad.iter().map(ToString::to_string).chain(take.bad_keys.iter().cloned());
+    let lost = lost_keys(draft.world(), &take);
+    let bad = take.bad.iter().map(ToString::to_string).chain(lost.into_iter().map(str::to_owned));
     for name in bad.chain(take.bad_segments.iter().map(|name| format!("segment {name}"))) {
         draft.note(format!("{name} cannot be read and kept its last good definition"));
     }
@@ -74,16 +75,29 @@ fn close(
     draft.close(|diagnostic| take.places.locate(diagnostic))
 }
 
+/// Of the keys that cannot be read in some flag set, those that have nothing else to say: not where a document that wins
+/// says what the flag is, unless that is in another flag set and the flag in this one stays.
+fn lost_keys<'t>(world: &Environment, take: &'t TakeFile) -> Vec<&'t str> {
+    if take.bad_keys.is_empty() {
+        return Vec::new();
+    }
+    let said: BTreeSet<&str> = take.file.flags.keys().map(|id| id.key.as_str()).collect();
+    let came = |held: &FlagState| held.imported.as_ref().is_some_and(|taken| taken.source == take.source);
+    let stays = world.flags().iter().filter(|(id, held)| came(held) && !take.file.flags.contains_key(*id));
+    let stays: BTreeSet<&str> = stays.map(|(id, _)| id.key.as_str()).collect();
+    take.bad_keys.iter().map(String::as_str).filter(|key| !said.contains(key) || stays.contains(key)).collect()
+}
+
 fn draft<'a>(
     scene: Scene<'a>,
     environment: &crate::flag::key::EnvironmentName,
     source: &str,
     wanted: &Wanted,
-    bad: &BTreeSet<String>,
+    bad: &BTreeSet<Subject>,
 ) -> Result<Draft<'a>, Refusal> {
     let origin = || Origin::File { source: source.to_owned() };
-    let good_flag = |id: &FlagId| !bad.contains(&join_pointer("/flags", id.key.as_str()));
-    let good_segment = |name: &SegmentName| !bad.contains(&join_pointer("/segments", name.as_str()));
+    let good_flag = |id: &FlagId| !bad.contains(&Subject::Flag(id.clone()));
+    let good_segment = |name: &SegmentName| !bad.contains(&Subject::Segment(name.clone()));
     let mut draft = Draft::open(scene, environment)?;
     for (name, segment) in wanted.segments.iter().filter(|(name, _)| good_segment(name)) {
         draft.put_segment(name.clone(), Arc::clone(segment), origin())?;
@@ -102,13 +116,15 @@ fn draft<'a>(
 
 fn compare(world: &Environment, take: &TakeFile) -> Result<Wanted, Refusal> {
     let mut wanted = Wanted::default();
+    // Where what was taken came from a source that cannot be read now: the sources that win over that one.
     let unread = |taken: &Imported<Definition>| {
-        let source = taken.definition.source.as_ref();
-        taken.source == take.source && source.is_some_and(|source| take.unread.contains(source))
+        let source = taken.definition.source.as_ref().filter(|_| taken.source == take.source);
+        source.and_then(|source| take.unread.get(source))
     };
     for (id, definition) in &take.file.flags {
         let taken = world.flag(id).and_then(|held| held.imported.as_ref());
-        if taken.is_some_and(unread) {
+        let wins = |winners: &BTreeSet<String>| definition.source.as_ref().is_some_and(|name| winners.contains(name));
+        if taken.and_then(unread).is_some_and(|winners| !wins(winners)) {
             continue;
         }
         let same = taken.is_some_and(|taken| taken.source == take.source && *taken.definition == *definition);
@@ -128,7 +144,7 @@ fn compare(world: &Environment, take: &TakeFile) -> Result<Wanted, Refusal> {
         if let Some(taken) = held.imported.as_ref().filter(|taken| taken.source == take.source) {
             came += 1;
             let bad = take.bad.contains(id) || take.bad_keys.contains(id.key.as_str());
-            if !take.file.flags.contains_key(id) && !bad && !unread(taken) {
+            if !take.file.flags.contains_key(id) && !bad && unread(taken).is_none() {
                 wanted.gone_flags.push(id.clone());
             }
         }

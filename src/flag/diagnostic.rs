@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::key::{FlagId, SegmentName};
+
 /// Whether the document is refused for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -28,6 +30,15 @@ pub struct Position {
     pub column: u32,
 }
 
+/// The object that a diagnostic is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A segment.
+    Segment(SegmentName),
+    /// A flag.
+    Flag(FlagId),
+}
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
@@ -43,6 +54,9 @@ pub struct Diagnostic {
     pub position: Option<Position>,
     /// RFC 6901 pointer to the value, from the top of the document.
     pub pointer: String,
+    /// The object, where `compile` found it: flags of several flag sets may share a key, and so a pointer.
+    #[serde(skip)]
+    pub subject: Option<Subject>,
     /// What is wrong, in lower case without a final dot.
     pub message: String,
     /// How to put it right.
@@ -63,6 +77,7 @@ impl Diagnostic {
             file: None,
             position: None,
             pointer: pointer.into(),
+            subject: None,
             message: message.into(),
             help: help.into(),
         }
@@ -82,6 +97,13 @@ impl Diagnostic {
     #[must_use]
     pub fn at(mut self, position: Position) -> Self {
         self.position = Some(position);
+        self
+    }
+
+    /// The same diagnostic about an object.
+    #[must_use]
+    pub fn about(mut self, subject: Subject) -> Self {
+        self.subject = Some(subject);
         self
     }
 
@@ -151,28 +173,28 @@ impl Positions {
     }
 }
 
-/// Where flags and segments that were found in several documents stand, by the pointer that `compile` gives them.
+/// Where flags and segments that were found in several documents stand.
 #[derive(Debug, Clone, Default)]
-pub struct Places(BTreeMap<String, (String, Arc<Positions>)>);
+pub struct Places(BTreeMap<Subject, (String, Arc<Positions>)>);
 
 impl Places {
-    /// The object that `compile` calls `object` (`/flags/<key>`) stands in that document at `pointer`.
-    pub fn insert(&mut self, object: String, pointer: String, document: &Arc<Positions>) {
+    /// The object stands in that document at `pointer`.
+    pub fn insert(&mut self, object: Subject, pointer: String, document: &Arc<Positions>) {
         self.0.insert(object, (pointer, Arc::clone(document)));
     }
 
     /// Gives a diagnostic of `compile` the file, the place and the pointer that its object has there.
     #[must_use]
     pub fn locate(&self, mut diagnostic: Diagnostic) -> Diagnostic {
-        let object = object_of(&diagnostic.pointer);
-        let Some((pointer, document)) = self.0.get(object) else { return diagnostic };
-        diagnostic.pointer = format!("{pointer}{}", &diagnostic.pointer[object.len()..]);
+        let found = diagnostic.subject.as_ref().and_then(|subject| self.0.get(subject));
+        let Some((pointer, document)) = found else { return diagnostic };
+        diagnostic.pointer = format!("{pointer}{}", inside_object(&diagnostic.pointer));
         document.locate(diagnostic)
     }
 }
 
-/// The object that a pointer of `compile` is in: `/flags/<key>` or `/segments/<name>`, still escaped.
-pub fn object_of(pointer: &str) -> &str {
-    let end = pointer.match_indices('/').nth(2).map_or(pointer.len(), |(at, _)| at);
-    &pointer[..end]
+/// The part of a pointer of `compile` below its object: without `/flags/<key>` or `/segments/<name>`.
+pub fn inside_object(pointer: &str) -> &str {
+    let start = pointer.match_indices('/').nth(2).map_or(pointer.len(), |(at, _)| at);
+    &pointer[start..]
 }

@@ -72,6 +72,11 @@ impl Drop for Folder {
     }
 }
 
+/// True where a server keeps, or kept, its journal in the folder.
+pub fn is_taken_up(path: &Path) -> bool {
+    path.join(DATABASE).exists()
+}
+
 /// Opens a file for reading and writing that nobody else may read, creating it where it is missing.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! that notifications miss. A new text must stand still for one poll before it is taken, so that a file cut in the
 //! middle of a save is not. Whatever is wrong with it, the last good state serves on and the log says why.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::control::Control;
 use crate::control::command::{Call, Command, Outcome, TakeFile, TextDigest, digest};
 use crate::control::refusal::Refusal;
-use crate::flag::diagnostic::{Diagnostic, Places, join_pointer};
+use crate::flag::diagnostic::{Diagnostic, Places, Subject, join_pointer};
 use crate::flag::key::EnvironmentName;
 use crate::flag::limits::FILE_BYTES_MAX;
 use crate::flag::parse::{Format, Parsed, parse_document};
@@ -147,7 +147,7 @@ impl FileSource {
             environment: self.environment.clone(),
             source: identity(&self.path),
             digest: digest(text),
-            unread: BTreeSet::new(),
+            unread: BTreeMap::new(),
             places: places([&parsed]),
             file: parsed.file,
             bad: parsed.bad_flags,
@@ -198,11 +198,11 @@ pub(super) fn places<'d>(documents: impl IntoIterator<Item = &'d Parsed>) -> Pla
     for parsed in documents {
         let positions = Arc::new(parsed.positions.clone());
         for (id, pointer) in &parsed.pointers {
-            places.insert(join_pointer("/flags", id.key.as_str()), pointer.clone(), &positions);
+            places.insert(Subject::Flag(id.clone()), pointer.clone(), &positions);
         }
         for name in parsed.file.segments.keys() {
             let pointer = join_pointer("/segments", name.as_str());
-            places.insert(pointer.clone(), pointer, &positions);
+            places.insert(Subject::Segment(name.clone()), pointer, &positions);
         }
     }
     places

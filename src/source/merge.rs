@@ -40,8 +40,13 @@ pub fn merge(
             groups.entry(of(parsed)).or_default().push((document.name, parsed));
         }
     }
-    let unread: BTreeSet<String> =
-        documents.iter().filter(|document| document.said.is_none()).map(|document| document.name.to_owned()).collect();
+    let named = |documents: &[Document<'_>]| documents.iter().map(|document| document.name.to_owned()).collect();
+    let unread: BTreeMap<String, BTreeSet<String>> = documents
+        .iter()
+        .enumerate()
+        .filter(|(_, document)| document.said.is_none())
+        .map(|(at, document)| (document.name.to_owned(), named(&documents[at + 1..])))
+        .collect();
     let digest = digest(documents);
     groups
         .into_iter()
@@ -159,7 +164,9 @@ mod tests {
     fn a_document_that_was_never_read_is_named_and_changes_the_digest() {
         let one = document(&[flag("x", "a")]);
         let (whole, part) = (merged(&[("one", Some(&one))]), merged(&[("one", Some(&one)), ("two", None)]));
-        assert_eq!(part.unread, BTreeSet::from(["two".to_owned()]));
+        assert_eq!(part.unread, BTreeMap::from([("two".to_owned(), BTreeSet::new())]));
+        let first = merged(&[("two", None), ("one", Some(&one))]);
+        assert_eq!(first.unread, BTreeMap::from([("two".to_owned(), BTreeSet::from(["one".to_owned()]))]));
         assert!(whole.unread.is_empty());
         assert_ne!(whole.digest, part.digest);
     }

@@ -5,6 +5,7 @@
 //! the log says so once. What wins over what is decided in `merge`.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,9 +36,38 @@ pub struct SeveralFiles {
     environment: EnvironmentName,
     every: Duration,
     told: BTreeSet<EnvironmentName>,
-    /// What was read and not taken yet, and why it was not the last time.
-    untaken: Option<String>,
+    /// Why what was read was not taken.
+    untaken: Vec<Untaken>,
+    /// How many more looks to wait before it is tried again.
+    pause: u128,
 }
+
+/// Why what the files say of an environment was not taken, by what can help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Untaken {
+    /// The environment has to be made.
+    NoEnvironment(EnvironmentName),
+    /// Other texts, and nothing else.
+    Refused(String),
+    /// Time.
+    Passing(String),
+}
+
+impl fmt::Display for Untaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEnvironment(name) => write!(
+                f,
+                "there is no environment {name}; create it with PUT /v1/environments/{name}, or correct `environment` in \
+                 the files that name it"
+            ),
+            Self::Refused(fault) | Self::Passing(fault) => f.write_str(fault),
+        }
+    }
+}
+
+/// How long between two tries to have the same texts taken.
+const RETRY: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 struct Watched {
@@ -57,7 +87,7 @@ impl SeveralFiles {
     pub fn new(files: Vec<NamedFile>, environment: EnvironmentName, every: Duration) -> Self {
         let watched = |file| Watched { file, seen: None, parsed: None, good: None, away: false };
         let files = files.into_iter().map(watched).collect();
-        Self { files, environment, every, told: BTreeSet::new(), untaken: None }
+        Self { files, environment, every, told: BTreeSet::new(), untaken: Vec::new(), pause: 0 }
     }
 
     /// Reads every file and has what they say taken in.
@@ -78,13 +108,13 @@ impl SeveralFiles {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(self.every) => {}
             }
-            if self.look(false).await || self.untaken.is_some() {
+            if self.look(false).await || self.is_due(&control) {
                 self.take(&control).await;
             }
         }
     }
 
-    /// True where nothing is missing that there should be.
+    /// True where nothing is missing that there should be. What was refused for good is as good as unread.
     pub fn is_synced(&self, control: &Control) -> bool {
         let served = |name: &str| {
             let snapshots = control.hub().snapshots();
@@ -92,7 +122,21 @@ impl SeveralFiles {
                 .iter()
                 .any(|snapshot| snapshot.set.iter().any(|flag| flag.definition().source.as_deref() == Some(name)))
         };
-        self.untaken.is_none() && self.files.iter().all(|file| file.good.is_some() || served(&file.file.name))
+        let refused = |untaken: &Untaken| matches!(untaken, Untaken::Refused(_));
+        let taken = self.untaken.is_empty();
+        self.untaken.iter().all(refused)
+            && self.files.iter().all(|file| (taken && file.good.is_some()) || served(&file.file.name))
+    }
+
+    /// True where the same texts may be taken now: every few seconds, or when what was missing is there.
+    fn is_due(&mut self, control: &Control) -> bool {
+        let passing = self.untaken.iter().any(|untaken| matches!(untaken, Untaken::Passing(_)));
+        self.pause = self.pause.saturating_sub(1);
+        passing && self.pause == 0
+            || self.untaken.iter().any(|untaken| match untaken {
+                Untaken::NoEnvironment(name) => control.hub().current(name).is_some(),
+                Untaken::Refused(_) | Untaken::Passing(_) => false,
+            })
     }
 
     /// Reads every file; true where one of them says something new.
@@ -113,22 +157,28 @@ impl SeveralFiles {
                 said: watched.good.as_ref().map(|(parsed, digest)| (parsed, *digest)),
             })
             .collect();
-        let mut faults = Vec::new();
+        let mut untaken = Vec::new();
         for take in merge(&documents, &self.environment, &self.told) {
-            self.told.insert(take.environment.clone());
-            faults.extend(submit(control, take).await.err());
+            let environment = take.environment.clone();
+            let fault = submit(control, take).await.err();
+            // One that is not there holds nothing that would have to be told to go.
+            if !matches!(fault, Some(Untaken::NoEnvironment(_))) {
+                self.told.insert(environment);
+            }
+            untaken.extend(fault);
         }
-        let fault = (!faults.is_empty()).then(|| faults.join("; "));
-        if let Some(fault) = fault.as_ref().filter(|fault| self.untaken.as_ref() != Some(*fault)) {
-            tracing::error!(%fault, "flag sources not taken; the last good state serves on, trying again");
+        for fault in untaken.iter().filter(|fault| !self.untaken.contains(fault)) {
+            tracing::error!(%fault, "flag sources not taken; the last good state serves on");
         }
-        self.untaken = fault;
+        self.untaken = untaken;
+        self.pause = RETRY.as_millis() / self.every.as_millis().max(1);
     }
 }
 
-async fn submit(control: &Control, take: TakeFile) -> Result<(), String> {
+async fn submit(control: &Control, take: TakeFile) -> Result<(), Untaken> {
     let environment = take.environment.clone();
     let outcome = control.submit(Command::TakeFile(take), Call::of_file("flag sources")).await;
+    let fault = |refusal: Refusal| format!("{environment}: {refusal}");
     match outcome {
         Ok(outcome) => {
             let changed = outcome.objects.len();
@@ -138,17 +188,14 @@ async fn submit(control: &Control, take: TakeFile) -> Result<(), String> {
             outcome.notes.iter().for_each(|note| tracing::warn!(%environment, "{note}"));
             Ok(())
         }
-        // Of these two only another text can help, so the writer is not asked again and again.
-        Err(Refusal::Invalid(diagnostics)) => {
-            diagnostics.iter().for_each(|diagnostic| tracing::warn!(%environment, "{diagnostic}"));
-            tracing::error!(%environment, "flag sources not taken; the last good state serves on");
-            Ok(())
+        Err(Refusal::UnknownEnvironment(name)) => Err(Untaken::NoEnvironment(name)),
+        Err(refusal @ (Refusal::Invalid(_) | Refusal::Limit { .. })) => {
+            if let Refusal::Invalid(diagnostics) = &refusal {
+                diagnostics.iter().for_each(|diagnostic| tracing::warn!(%environment, "{diagnostic}"));
+            }
+            Err(Untaken::Refused(fault(refusal)))
         }
-        Err(refusal @ Refusal::Limit { .. }) => {
-            tracing::error!(%environment, %refusal, "flag sources not taken; the last good state serves on");
-            Ok(())
-        }
-        Err(refusal) => Err(format!("{environment}: {refusal}")),
+        Err(refusal) => Err(Untaken::Passing(fault(refusal))),
     }
 }
 

@@ -22,6 +22,7 @@ struct Flagd {
     process: Child,
     line: String,
     log: Lines,
+    out: Lines,
     home: PathBuf,
 }
 
@@ -41,17 +42,17 @@ impl Flagd {
     }
 
     fn start_with(home: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Self {
-        let (mut started, out) = Self::begin(home, variables, arguments);
-        started.line = out.wait_for("rampart is serving: ");
+        let mut started = Self::begin(home, variables, arguments);
+        started.line = started.out.wait_for("rampart is serving: ");
         started
     }
 
-    /// A process that may not serve yet, and what it prints.
-    fn begin(home: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (Self, Lines) {
+    /// A process that may not serve yet.
+    fn begin(home: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut process = command(home, variables, arguments).spawn().expect("the binary starts");
         let out = Lines::of(process.stdout.take().expect("a pipe"));
         let log = Lines::of(process.stderr.take().expect("a pipe"));
-        (Self { process, line: String::new(), log, home: home.to_owned() }, out)
+        Self { process, line: String::new(), log, out, home: home.to_owned() }
     }
 
     /// Where a port is: `127.0.0.1:PORT`, or the path of a Unix socket.
@@ -67,13 +68,26 @@ impl Flagd {
         Client::new(&self.place(port), None)
     }
 
+    /// The file with the admin token and the command to try it with, as the server prints them; only once.
+    fn token_line(&self) -> (PathBuf, String) {
+        let line = self.out.wait_for("admin token: ");
+        let (file, command) = line["admin token: ".len()..].split_once(" (").expect("a file and a command");
+        (self.home.join(file), command.trim_end_matches(')').to_owned())
+    }
+
     fn token(&self) -> String {
-        let file = self.home.join("rampart-data/admin.token");
-        std::fs::read_to_string(file).expect("the start wrote it").trim().to_owned()
+        std::fs::read_to_string(self.token_line().0).expect("the start wrote it").trim().to_owned()
     }
 
     fn admin(&self) -> Client {
         Client::new(&self.place("admin"), Some(self.token()))
+    }
+
+    /// SIGTERM, and waits for the end.
+    fn terminate(&mut self) {
+        let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+        assert!(self.process.wait().expect("it ends").success());
     }
 
     fn ask(&self, key: &str) -> Answer {
@@ -259,14 +273,40 @@ fn a_flag_that_only_fails_with_the_others_is_named_with_its_line_too() {
 }
 
 #[test]
+fn a_bad_flag_leaves_its_namesake_in_another_flag_set_alone() {
+    let home = home();
+    let bad = "{\"metadata\": {\"flagSetId\": \"A\"}, \"flags\": {\n\n\
+        \"k\": {\"variants\": {\"one\": 1}, \"defaultVariant\": \"one\",\n\
+        \"rules\": [{\"when\": {\"segment\": \"ghost\"}, \"serve\": \"one\"}]}}}";
+    write(home.path(), "set-a.json", bad);
+    let good = json!({"metadata": {"flagSetId": "B"}, "flags": {"k": flag("two")}});
+    write(home.path(), "set-b.json", &good.to_string());
+    for files in [["file:set-a.json", "file:set-b.json"], ["file:set-b.json", "file:set-a.json"]] {
+        let flagd = Flagd::start(home.path(), &["--uri", files[0], "--uri", files[1]]);
+        let line = flagd.log.wait_for("ghost");
+        assert!(line.contains("set-a.json:4:") && !line.contains("set-b.json"), "{line}");
+        let answer = flagd.ask_with("k", &[("flagd-selector", "flagSetId=B")]);
+        assert_eq!((answer.status, &answer.json()["value"]), (200, &json!(2)), "{}", answer.text());
+        assert_eq!(flagd.ask_with("k", &[("flagd-selector", "flagSetId=A")]).status, 404);
+    }
+    // The same mistake found without a server is laid at the same door.
+    let files = ["set-b.json", "set-a.json"].map(|name| home.path().join(name).display().to_string());
+    let checked = cli(&[], &["check", &files[0], &files[1]]);
+    let found = stdout(&checked);
+    let line = found.lines().find(|line| line.contains("ghost")).expect("it is found");
+    assert!(line.contains("set-a.json:4:"), "{line}");
+}
+
+#[test]
 fn a_kill_is_in_force_at_once_and_survives_a_change_of_the_file() {
     let home = home();
     let flagd = Flagd::start(home.path(), &["-f", "file:a.json"]);
-    let killed = flagd.admin().post("/v1/environments/production/flags/x/kill", &json!({"reason": "bad"}));
+    let mut admin = flagd.admin();
+    let killed = admin.post("/v1/environments/production/flags/x/kill", &json!({"reason": "bad"}));
     assert_eq!(killed.status, 200, "{}", killed.text());
     write(home.path(), "a.json", &document(&[("x", flag("three")), ("only-a", flag("three"))]));
     flagd.wait_for("only-a", &json!(3));
-    let held = flagd.admin().get("/v1/environments/production/flags/x").json();
+    let held = admin.get("/v1/environments/production/flags/x").json();
     assert_eq!(held["definition"]["defaultVariant"], json!("three"), "the file's new definition is there");
     assert!(!held["killed"].is_null(), "and the kill is in force");
 }
@@ -289,7 +329,7 @@ fn a_source_that_is_away_keeps_its_flags_and_is_read_when_it_is_back() {
 fn a_source_that_is_missing_at_the_start_is_waited_for() {
     let home = home();
     let arguments = [&FREE[..], &["-f", "file:a.json", "-f", "file:late.json"]].concat();
-    let (mut flagd, out) = Flagd::begin(home.path(), &[], &arguments);
+    let mut flagd = Flagd::begin(home.path(), &[], &arguments);
     let bound = flagd.log.wait_for("port=\"admin\"");
     flagd.log.wait_for("not every flag source could be read");
     let address = bound.split_once("http://").expect("a URL").1.replace("0.0.0.0", "127.0.0.1");
@@ -299,7 +339,7 @@ fn a_source_that_is_missing_at_the_start_is_waited_for() {
     write(home.path(), "late.json", &document(&[("late", flag("two"))]));
     flagd.log.wait_for("every flag source was read");
     assert_eq!(admin.get("/readyz").status, 200);
-    flagd.line = out.wait_for("rampart is serving: ");
+    flagd.line = flagd.out.wait_for("rampart is serving: ");
     assert_eq!(flagd.value("late"), json!(2));
     assert_eq!(flagd.value("x"), json!(1));
 }
@@ -325,6 +365,80 @@ fn with_a_data_folder_kills_and_flags_survive_a_restart_without_the_file() {
 }
 
 #[test]
+fn a_source_that_wins_is_taken_although_the_one_it_wins_over_is_away() {
+    let home = home();
+    let data = ["--data-dir", "rampart-data", "-f", "file:a.json", "-f", "file:b.json"];
+    write(home.path(), "b.json", &document(&[("only-b", flag("two"))]));
+    let mut flagd = Flagd::start(home.path(), &data);
+    assert_eq!((flagd.value("x"), flagd.value("only-b")), (json!(1), json!(2)));
+    flagd.terminate();
+    std::fs::remove_file(home.path().join("a.json")).expect("it is there");
+    write(home.path(), "b.json", &document(&[("x", flag("three")), ("only-b", flag("two"))]));
+    let mut flagd = Flagd::start(home.path(), &data);
+    assert_eq!((flagd.value("x"), flagd.value("only-a")), (json!(3), json!(1)));
+    flagd.terminate();
+    // The other way round, what the winner said last stays.
+    write(home.path(), "a.json", &document(&[("x", flag("one")), ("only-b", flag("one"))]));
+    std::fs::remove_file(home.path().join("b.json")).expect("it is there");
+    let flagd = Flagd::start(home.path(), &data);
+    assert_eq!((flagd.value("x"), flagd.value("only-b")), (json!(3), json!(2)));
+}
+
+#[test]
+fn a_flag_whose_set_cannot_be_read_is_only_said_to_be_kept_where_no_later_source_says_it() {
+    let home = home();
+    let lost = json!({"variants": {"one": 1}, "defaultVariant": "one", "metadata": {"flagSetId": 7}});
+    write(home.path(), "lost.json", &document(&[("x", lost)]));
+    for (files, expected) in [(["file:a.json", "file:lost.json"], true), (["file:lost.json", "file:a.json"], false)] {
+        let mut flagd = Flagd::start(home.path(), &["-f", files[0], "-f", files[1]]);
+        assert_eq!(flagd.ask("x").status, if expected { 404 } else { 200 });
+        flagd.terminate();
+        let log = flagd.log.rest();
+        assert!(log.iter().any(|line| line.contains("/flags/x")), "the fault itself is named: {log:#?}");
+        assert_eq!(log.iter().any(|line| line.contains("x cannot be read")), expected, "{files:?}: {log:#?}");
+    }
+}
+
+#[test]
+fn an_environment_that_a_source_names_and_nobody_made_is_asked_for_once_and_waited_for() {
+    let home = home();
+    let staging = json!({"environment": "staging", "flags": {"x": flag("two")}});
+    write(home.path(), "staging.json", &staging.to_string());
+    let flagd = Flagd::start(home.path(), &["-f", "file:a.json", "-f", "file:staging.json"]);
+    let line = flagd.log.wait_for("flag sources not taken");
+    assert!(line.contains("PUT /v1/environments/staging"), "{line}");
+    let mut admin = flagd.admin();
+    assert_eq!((admin.get("/readyz").status, flagd.value("x")), (412, json!(1)), "the others are served");
+    let made = admin.put("/v1/environments/staging", &json!({"production": false}));
+    assert!(made.status < 300, "{}", made.text());
+    flagd.log.wait_for("every flag source was read");
+    assert_eq!(admin.get("/readyz").status, 200);
+    let held = admin.get("/v1/environments/staging/flags/x").json();
+    assert_eq!(held["definition"]["defaultVariant"], json!("two"));
+}
+
+#[test]
+fn sources_that_hold_too_much_together_are_not_called_ready() {
+    let home = home();
+    let segments = |first: u32| {
+        let named = (first..first + 6_000).map(|number| (format!("s{number}"), json!({"country": "fr"})));
+        json!({"segments": named.collect::<serde_json::Map<_, _>>(), "flags": {}})
+    };
+    let mut one = segments(0);
+    one["flags"]["big"] = flag("three");
+    write(home.path(), "one.json", &one.to_string());
+    write(home.path(), "two.json", &segments(6_000).to_string());
+    let flagd = Flagd::start(home.path(), &["-f", "file:one.json", "-f", "file:two.json"]);
+    let line = flagd.log.wait_for("flag sources not taken");
+    assert!(line.contains("the number of segments in an environment is limited to 10000"), "{line}");
+    let mut admin = flagd.client("admin");
+    assert_eq!((admin.get("/readyz").status, flagd.ask("big").status), (412, 404));
+    write(home.path(), "two.json", &document(&[]));
+    flagd.log.wait_for("every flag source was read");
+    assert_eq!((admin.get("/readyz").status, flagd.value("big")), (200, json!(3)));
+}
+
+#[test]
 fn an_admin_token_of_the_environment_opens_the_admin_plane_and_no_file_is_written() {
     let home = home();
     let token = format!("rampart_{}_{}", "0123456789abcdef", "ab".repeat(32));
@@ -336,6 +450,82 @@ fn an_admin_token_of_the_environment_opens_the_admin_plane_and_no_file_is_writte
     let refused = cli(&[("RAMPART_ADMIN_TOKEN", "hunter2")], &["start", "-f", "file:a.json"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(!stderr(&refused).contains("hunter2"), "{}", stderr(&refused));
+}
+
+/// What the command line says in the folder of the server.
+fn typed(home: &Path, variables: &[(&str, &str)], command: &str) -> std::process::Output {
+    let mut words = command.split_whitespace();
+    assert_eq!(words.next(), Some("rampart"));
+    let mut command = Command::new(RAMPART);
+    command.args(words).current_dir(home).env_clear().envs(variables.iter().copied()).stdin(Stdio::null());
+    command.output().expect("it runs")
+}
+
+#[test]
+fn health_finds_a_server_whose_admin_port_no_variable_names() {
+    let home = home();
+    let wrong = [("FLAGD_MANAGEMENT_PORT", "1"), ("RAMPART_ADMIN_LISTEN", "127.0.0.1:1")];
+    let healthy = |variables: &[(&str, &str)], command: &str| typed(home.path(), variables, command).status.code();
+    let mut one = Flagd::start(home.path(), &["-f", "file:a.json"]);
+    assert_eq!((healthy(&[], "rampart health"), healthy(&wrong, "rampart health")), (Some(0), Some(0)));
+    assert_eq!(healthy(&[], "rampart health --server http://127.0.0.1:1"), Some(3), "what is named is asked");
+    assert_eq!(healthy(&[("RAMPART_SERVER", "http://127.0.0.1:1")], "rampart health"), Some(3));
+    // Of two in one folder the last one is found, and its end leaves no address behind.
+    let mut two = Flagd::start(home.path(), &["-f", "file:a.json"]);
+    one.terminate();
+    assert_eq!(healthy(&wrong, "rampart health"), Some(0));
+    two.terminate();
+    assert_eq!(healthy(&wrong, "rampart health"), Some(3));
+    assert!(!home.path().join("rampart-data/admin.address").exists());
+    // With a data folder elsewhere, and after a crash that left an address where nobody listens.
+    let folder = home.path().join("elsewhere");
+    let named = [wrong[0], ("RAMPART_DATA_DIR", "elsewhere")];
+    let three = Flagd::start(home.path(), &["--data-dir", "elsewhere", "-f", "file:a.json"]);
+    assert_eq!(healthy(&named, "rampart health"), Some(0));
+    assert_eq!(healthy(&wrong, "rampart health --data-dir elsewhere"), Some(0));
+    std::fs::write(folder.join("admin.address"), "127.0.0.1:1\n").expect("a file");
+    let place = three.place("admin");
+    let right = [("RAMPART_ADMIN_LISTEN", place.as_str()), named[1]];
+    assert_eq!((healthy(&named, "rampart health"), healthy(&right, "rampart health")), (Some(3), Some(0)));
+}
+
+#[test]
+fn servers_in_memory_leave_each_other_and_a_server_that_keeps_its_changes_their_tokens() {
+    let home = home();
+    let mut kept = Flagd::start(home.path(), &["--data-dir", "rampart-data", "-f", "file:a.json"]);
+    let mut one = Flagd::start(home.path(), &["-f", "file:a.json"]);
+    let mut two = Flagd::start(home.path(), &["-f", "file:a.json"]);
+    let mut files = Vec::new();
+    for server in [&kept, &one, &two] {
+        let (file, command) = server.token_line();
+        let token = std::fs::read_to_string(&file).expect("the start wrote it").trim().to_owned();
+        let mut admin = Client::new(&server.place("admin"), Some(token));
+        assert_eq!(admin.get("/v1/environments/production/flags/x").status, 200, "{}", file.display());
+        let listed = typed(home.path(), &[], &command);
+        assert!(stdout(&listed).contains("only-a"), "{command}: {}", stderr(&listed));
+        files.push(file);
+    }
+    assert!(files[0].ends_with("rampart-data/admin.token"), "{}", files[0].display());
+    assert!(files[0] != files[1] && files[0] != files[2] && files[1] != files[2], "{files:?}");
+    [&mut kept, &mut one, &mut two].into_iter().for_each(Flagd::terminate);
+    // A token that counts no more is gone; the one that the journal knows is there still.
+    assert_eq!(files.iter().map(|file| file.exists()).collect::<Vec<_>>(), [true, false, false]);
+    // What a crash leaves behind is taken over.
+    let crashed = Flagd::start(home.path(), &["-f", "file:a.json"]);
+    let left = crashed.token_line().0;
+    drop(crashed);
+    assert!(left.exists());
+    let next = Flagd::start(home.path(), &["-f", "file:a.json"]);
+    assert_eq!(next.admin().get("/v1/environments/production/flags/x").status, 200);
+    assert_eq!(
+        std::fs::read_dir(home.path().join("rampart-data"))
+            .expect("a folder")
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("memory-"))
+            .count(),
+        2,
+        "no folder is added"
+    );
 }
 
 #[test]

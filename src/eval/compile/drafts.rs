@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::flag::definition::{Allocation, Definition, Segment};
-use crate::flag::diagnostic::Diagnostic;
+use crate::flag::diagnostic::{Diagnostic, Subject};
 use crate::flag::key::{FlagId, FlagKey, FlagSetName, SegmentName};
 use crate::flag::limits::{FLAGS_MAX, SEGMENTS_MAX};
 use crate::flag::time::Revision;
@@ -63,31 +63,27 @@ impl<'b> Drafts<'b> {
         for (id, (revision, wanted)) in flags {
             let compiled = wanted.map(|(definition, allocation)| compile_flag(id, revision, definition, allocation));
             let old = before.get_shared(id).cloned();
-            let draft = drafts.draft(old, compiled);
+            let draft = drafts.draft(&Subject::Flag(id.clone()), old, compiled);
             drafts.flags.insert(id.clone(), draft);
         }
         for (name, (revision, wanted)) in segments {
             let compiled = wanted.map(|segment| compile_segment(name, revision, segment));
             let old = before.segment_shared(name).cloned();
-            let draft = drafts.draft(old, compiled);
+            let draft = drafts.draft(&Subject::Segment(name.clone()), old, compiled);
             drafts.segments.insert(name.clone(), draft);
         }
         drafts.refuse_surplus();
         drafts
     }
 
-    fn draft<T>(&mut self, old: Option<Arc<T>>, compiled: Option<Compilation<T>>) -> Draft<T> {
-        match compiled {
-            None => Draft { old, new: None, refused: false },
-            Some(Ok((new, diagnostics))) => {
-                self.diagnostics.extend(diagnostics);
-                Draft { old, new: Some(Arc::new(new)), refused: false }
-            }
-            Some(Err(diagnostics)) => {
-                self.diagnostics.extend(diagnostics);
-                Draft { old, new: None, refused: true }
-            }
-        }
+    fn draft<T>(&mut self, subject: &Subject, old: Option<Arc<T>>, compiled: Option<Compilation<T>>) -> Draft<T> {
+        let (new, refused, diagnostics) = match compiled {
+            None => (None, false, Vec::new()),
+            Some(Ok((new, diagnostics))) => (Some(Arc::new(new)), false, diagnostics),
+            Some(Err(diagnostics)) => (None, true, diagnostics),
+        };
+        self.diagnostics.extend(diagnostics.into_iter().map(|found| found.about(subject.clone())));
+        Draft { old, new, refused }
     }
 
     /// Refuses new objects beyond what one environment may hold.
@@ -97,14 +93,16 @@ impl<'b> Drafts<'b> {
         for (id, draft) in self.flags.iter_mut().rev().filter(|(_, draft)| is_added(draft)).take(surplus) {
             draft.refused = true;
             let message = format!("an environment holds at most {FLAGS_MAX} flags");
-            self.diagnostics.push(Diagnostic::error("too-many", flag_pointer(id), message, help));
+            let found = Diagnostic::error("too-many", flag_pointer(id), message, help);
+            self.diagnostics.push(found.about(Subject::Flag(id.clone())));
         }
         let held = if self.segments.is_empty() { 0 } else { self.before.segments().len() };
         let surplus = self::surplus(self.segments.values(), held, SEGMENTS_MAX);
         for (name, draft) in self.segments.iter_mut().rev().filter(|(_, draft)| is_added(draft)).take(surplus) {
             draft.refused = true;
             let message = format!("an environment holds at most {SEGMENTS_MAX} segments");
-            self.diagnostics.push(Diagnostic::error("too-many", segment_pointer(name), message, help));
+            let found = Diagnostic::error("too-many", segment_pointer(name), message, help);
+            self.diagnostics.push(found.about(Subject::Segment(name.clone())));
         }
     }
 

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::flag::definition::Requirement;
+// An object, as a node of the graph that references form.
+use crate::flag::diagnostic::Subject as Node;
 use crate::flag::diagnostic::{Diagnostic, join_pointer};
 use crate::flag::key::{FlagId, SegmentName};
 use crate::flag::limits::{NESTING_MAX, STEPS_MAX};
@@ -18,13 +20,6 @@ use super::condition::find_segment;
 use super::drafts::{Draft, Drafts};
 use super::flag::{flag_pointer, segment_pointer};
 use super::walk::walk;
-
-/// One object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Node {
-    Segment(SegmentName),
-    Flag(FlagId),
-}
 
 /// How far an object's references reach, and how many conditions its evaluation may look at.
 #[derive(Debug, Clone, Copy, Default)]
@@ -326,7 +321,7 @@ impl Round<'_, '_> {
             }
         }
         self.refused = true;
-        self.drafts.diagnostics.push(diagnostic);
+        self.drafts.diagnostics.push(diagnostic.about(node.clone()));
     }
 
     /// True for a change that is not refused.
