@@ -1,14 +1,12 @@
 //! Translations by hand and by chance.
 //!
 //! [`cases`] makes whole worlds (flags, segments, prerequisites, kills, rollouts) with contexts that are chosen to be
-//! mean to loosely typed evaluators, and what each flag must answer. `print_cases` prints them as lines of JSON for
-//! flagd's own evaluators: `cargo test --lib eval::translate -- --ignored --nocapture print_cases`.
+//! mean to loosely typed evaluators, and what each flag must answer. flagd's own evaluators are asked in
+//! `tests/clients/differential`.
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::*;
 use crate::eval::context::Context;
@@ -397,24 +395,6 @@ proptest! {
                 // flagd's shorthand hashes the key of the flag that asks, in a form that no argument can have.
                 Err(found) => prop_assert!(found.iter().all(|found| found.code == "prerequisite"), "{:?}", found),
             }
-        }
-    }
-}
-
-#[test]
-#[ignore = "prints cases for flagd's own evaluators"]
-fn print_cases() {
-    let config = Config { failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]));
-    for _ in 0..12_000 {
-        let (set, contexts) = cases().new_tree(&mut runner).expect("a case").current();
-        for key in ["f", "base"] {
-            let Ok(flag) = translate(&set, set.get(&id(key)).expect("the flag is in the set")) else { continue };
-            let asked: Vec<Value> = contexts
-                .iter()
-                .map(|context| json!({"context": context, "variant": expected(&set, key, context)}))
-                .collect();
-            println!("{}", json!({"key": key, "flag": flag, "asked": asked}));
         }
     }
 }
