@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,13 @@ pub type RequestBody = Counted<Incoming>;
 pub struct Peer {
     /// The address the connection came from: the client, or the proxy before it; none on a Unix socket.
     pub address: Option<SocketAddr>,
+}
+
+impl Peer {
+    /// The address without its port: whose share of a rate a request takes.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.address.map(|address| address.ip())
+    }
 }
 
 /// What a connection may take. The defaults are those of a server in the open.

@@ -169,3 +169,21 @@ impl Metrics {
         Ok(text)
     }
 }
+
+/// Counts a stream for as long as it lives.
+#[derive(Debug)]
+pub struct Open(Gauge);
+
+impl Open {
+    /// One more.
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -60,6 +60,11 @@ impl<'a> Selector<'a> {
         Self::parse(headers.get(SELECTOR).map(|value| value.to_str().unwrap_or("\u{fffd}=")))
     }
 
+    /// The selector as text, one spelling of each; empty for everything.
+    pub fn canonical(self) -> String {
+        self.reflected().map(|(key, value)| format!("{key}={value}")).unwrap_or_default()
+    }
+
     /// What answers say about the selection in their metadata: key and value; none without a selector.
     pub fn reflected(self) -> Option<(&'static str, &'a str)> {
         match self {

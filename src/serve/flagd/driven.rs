@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use connectrpc::{ConnectError, EncodedBody, EncodedStream};
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::Stream;
@@ -74,24 +73,6 @@ pub fn gone() -> ConnectError {
     fault::refused(&Problem::NotFound(Missing::Environment, "the environment".to_owned()))
 }
 
-/// Counts a stream for as long as it lives.
-#[derive(Debug)]
-pub struct Open(Gauge);
-
-impl Open {
-    /// One more.
-    pub fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 struct Driven {
     messages: mpsc::Receiver<Result<EncodedBody, ConnectError>>,
     over: bool,
@@ -114,7 +95,9 @@ impl Stream for Driven {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::metrics::Open;
     use hyper::body::Bytes;
+    use prometheus_client::metrics::gauge::Gauge;
     use tokio_stream::StreamExt as _;
 
     /// Says the same for ever, and is counted while it lives.

@@ -3,7 +3,6 @@
 //! One layer in front of all of flagd's services. A refusal has the form of the protocol that the call came by. What
 //! may be asked is the policy table's; a path that it does not have goes on to be answered by the service itself.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -40,7 +39,7 @@ pub fn admitted(context: &RequestContext) -> Result<Arc<Admitted>, ConnectError>
 
 fn admit(door: &Door, request: &Request, route: (&str, &str)) -> Result<Admitted, Problem> {
     let admitted = door.admit(request.headers(), request.uri().query(), route)?;
-    let peer: Option<IpAddr> = request.extensions().get::<Peer>().and_then(|peer| Some(peer.address?.ip()));
+    let peer = request.extensions().get::<Peer>().and_then(Peer::ip);
     door.spend(admitted.principal.as_ref(), peer, admitted.now)?;
     Ok(admitted)
 }

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod body;
 pub mod caller;
 pub mod cors;
+pub mod entity_tag;
 #[cfg(test)]
 pub(in crate::serve) mod fixture;
 pub mod ofrep;

@@ -16,9 +16,10 @@ use super::method::Method;
 use super::{Shared, changes, encode, question};
 use crate::access::token::{Principal, Tokens};
 use crate::flag::time::Generation;
-use crate::serve::flagd::driven::{self, Open, Step, gone};
+use crate::serve::flagd::driven::{self, Step, gone};
 use crate::serve::flagd::fault;
 use crate::serve::flagd::judged::admitted;
+use crate::serve::metrics::Open;
 use crate::serve::selection::{SELECTOR, Selector};
 use crate::snapshot::Snapshot;
 

@@ -14,9 +14,9 @@ use http::{HeaderValue, StatusCode};
 use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::Shared;
-use super::payload::canonical;
 use crate::flag::time::Timestamp;
 use crate::serve::connection::Peer;
+use crate::serve::http::entity_tag;
 use crate::serve::http::problem::{Missing, Problem};
 use crate::serve::selection::{SELECTOR, Selector};
 
@@ -57,7 +57,7 @@ async fn answer(
     let path = path.iter().next().map(|(_, selector)| selector);
     let route = if path.is_some() { SELECTED } else { FLAGS };
     let admitted = shared.sync.door.admit(headers, head.uri.query(), ("GET", route))?;
-    let peer = head.extensions.get::<Peer>().and_then(|peer| Some(peer.address?.ip()));
+    let peer = head.extensions.get::<Peer>().and_then(Peer::ip);
     shared.sync.door.spend(admitted.principal.as_ref(), peer, admitted.now)?;
     let Query(query) = query.map_err(|_| malformed())?;
     // The header counts before the path, the path before the query.
@@ -67,10 +67,10 @@ async fn answer(
     };
     let shown = || text.unwrap_or_default().chars().take(64).collect();
     let selector = Selector::parse(text).map_err(|_| Problem::NotFound(Missing::FlagSet, shown()))?;
-    let payload = shared.payloads.current(&admitted.snapshot.environment, &canonical(selector)).await;
+    let payload = shared.payloads.current(&admitted.snapshot.environment, &selector.canonical()).await;
     let payload = payload.ok_or(Problem::Internal)?;
     let held = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let known = held.into_iter().any(|value| names(value, &payload.etag));
+    let known = held.into_iter().any(|value| entity_tag::names(value, &payload.etag));
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -91,11 +91,6 @@ async fn answer(
 fn date(moment: Timestamp) -> Option<HeaderValue> {
     let moment = jiff::Timestamp::from_second(moment.seconds()).ok()?;
     DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()?.try_into().ok()
-}
-
-/// True where a value of `If-None-Match` names the tag.
-fn names(value: &str, etag: &str) -> bool {
-    value.trim() == "*" || value.split(',').map(str::trim).any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 fn malformed() -> Problem {

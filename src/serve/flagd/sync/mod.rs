@@ -129,7 +129,7 @@ fn selector_of(context: &RequestContext, body: &str) -> Result<String, ConnectEr
     let headers = context.headers();
     let selector = if headers.contains_key(SELECTOR) { Selector::of(headers) } else { Selector::parse(Some(body)) };
     let selector = selector.map_err(|fault| ConnectError::invalid_argument(fault.to_string()))?;
-    Ok(payload::canonical(selector))
+    Ok(selector.canonical())
 }
 
 async fn fetch(

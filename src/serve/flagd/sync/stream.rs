@@ -13,9 +13,10 @@ use tokio::time::{Instant, sleep_until};
 use super::message::{self, Answer};
 use super::{SYNC_FLAGS, Shared, selector_of};
 use crate::access::token::{Principal, Tokens};
-use crate::serve::flagd::driven::{self, Open, Step, gone};
+use crate::serve::flagd::driven::{self, Step, gone};
 use crate::serve::flagd::fault;
 use crate::serve::flagd::judged::admitted;
+use crate::serve::metrics::Open;
 use crate::snapshot::Snapshot;
 
 /// How often a stream asks whether its token has expired meanwhile; a revoked one ends it at once.

@@ -16,6 +16,7 @@ use crate::eval::outcome::ErrorCode;
 use crate::eval::set::CompiledSet;
 use crate::flag::key::FlagSetName;
 use crate::flag::time::{Revision, Timestamp};
+use crate::serve::http::entity_tag;
 use crate::serve::selection::{Selection, Selector};
 use crate::snapshot::Snapshot;
 
@@ -172,16 +173,11 @@ pub fn bulk<'a>(
     let flags = selection.iter().map(|flag| evaluate(&served.set, flag, &context, now));
     let body = json::list(flags, selector, selection.expected(), asked.event_streams);
     let etag = format!("\"{:032x}\"", xxh3_128(&body));
-    let unchanged = asked.if_none_match.iter().any(|value| matches(value, &etag));
+    let unchanged = asked.if_none_match.iter().any(|value| entity_tag::names(value, &etag));
     if unchanged && !told_of_another(served, asked) {
         return Answer { status: StatusCode::NOT_MODIFIED, body: Vec::new(), etag: Some(etag) };
     }
     Answer { status: StatusCode::OK, body, etag: Some(etag) }
-}
-
-/// True where a value of `If-None-Match` names the tag: `*`, or one of a list, strong or weak (RFC 9110 section 13.1.2).
-fn matches(value: &str, etag: &str) -> bool {
-    value.trim() == "*" || value.split(',').map(str::trim).any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 /// True where the request was caused by a change event of another configuration than the one that is served, or of a

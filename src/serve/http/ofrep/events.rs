@@ -37,6 +37,7 @@ use crate::flag::time::Timestamp;
 use crate::serve::door::{Admitted, Door};
 use crate::serve::http::caller::{permit, presented};
 use crate::serve::http::problem::{Missing, Problem};
+use crate::serve::metrics::Open;
 use crate::serve::selection::Selector;
 use crate::snapshot::{Snapshot, changes};
 
@@ -93,7 +94,7 @@ impl Events {
         now: Timestamp,
     ) -> String {
         let mut uri = PATH.to_owned();
-        let selected = canonical(selector);
+        let selected = selector.canonical();
         if !selected.is_empty() {
             uri.push('/');
             uri.extend(utf8_percent_encode(&selected, ESCAPED));
@@ -120,11 +121,6 @@ impl Events {
     }
 }
 
-/// One spelling of each selector; empty for everything.
-fn canonical(selector: Selector<'_>) -> String {
-    selector.reflected().map_or(String::new(), |(name, value)| format!("{name}={value}"))
-}
-
 /// Opens a stream.
 pub async fn subscribe(
     State(ofrep): State<Ofrep>,
@@ -145,7 +141,7 @@ pub async fn subscribe(
     let route = ("GET", if named.is_some() { SELECTED_PATH } else { PATH });
     let selector = named.map_or_else(|| Selector::of(&parts.headers), |text| Selector::parse(Some(text)));
     let selected = match selector {
-        Ok(selector) => canonical(selector),
+        Ok(selector) => selector.canonical(),
         Err(fault) => return refuse(None, Problem::BadRequest(format!("invalid selector: {fault}").into())),
     };
     match enter(&ofrep.door, &parts, &selected, route) {
@@ -192,7 +188,7 @@ fn open(
         None => now.micros().saturating_sub(seen.published_at.micros()) < RECENT,
     };
     let greeting = Event::default().comment("ok").retry(events.retry()).id(answer::State::of(&seen).to_string());
-    let (draining, open) = (events.draining, Open::count(events.open));
+    let (draining, open) = (events.draining, Open::new(&events.open));
     events.tasks.spawn(async move {
         tokio::select! {
             biased;
@@ -207,22 +203,6 @@ fn open(
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     headers.insert(REVISION, HeaderValue::from(snapshot.revision.0));
     response
-}
-
-/// Counts an open stream.
-struct Open(Gauge);
-
-impl Open {
-    fn count(gauge: Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 /// One open stream.

@@ -7,8 +7,6 @@
 //! `errorDetails` is always there, `reason` is never an invented word. The JSON itself is written in `json`, changes
 //! are told in `events`.
 
-use std::net::IpAddr;
-
 use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Query, RawPathParams, Request, State};
@@ -166,7 +164,7 @@ async fn admit(ofrep: &Ofrep, path: &str, key: Option<&str>, request: Request) -
     let (parts, body) = request.into_parts();
     let admitted = ofrep.door.admit(&parts.headers, parts.uri.query(), ("POST", path));
     let door::Admitted { snapshot, now, principal } = admitted.map_err(|problem| refuse(key, problem))?;
-    let peer: Option<IpAddr> = parts.extensions.get::<Peer>().and_then(|peer| Some(peer.address?.ip()));
+    let peer = parts.extensions.get::<Peer>().and_then(Peer::ip);
     ofrep.door.spend(principal.as_ref(), peer, now).map_err(|problem| refuse(key, problem))?;
     let served = Served::of(&snapshot);
     let body = body::read(body, ofrep.body).await.map_err(|fault| match fault {

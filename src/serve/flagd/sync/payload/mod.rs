@@ -106,11 +106,6 @@ struct Document {
     used: u64,
 }
 
-/// A selector as text, one for all ways to write it.
-pub(super) fn canonical(selector: Selector<'_>) -> String {
-    selector.reflected().map(|(key, value)| format!("{key}={value}")).unwrap_or_default()
-}
-
 /// The selector of a canonical text.
 fn parsed(selector: &str) -> Selector<'_> {
     Selector::parse(Some(selector)).unwrap_or(Selector::Everything)
