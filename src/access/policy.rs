@@ -77,6 +77,10 @@ pub const ROUTES: &[Route] = &[
     data("POST", "/rampart.v1.Evaluation/EvaluateAll", Access::Data(Scope::Evaluate)),
     data("POST", "/rampart.v1.Subscription/Subscribe", Access::Data(Scope::Read)),
     data("POST", "/rampart.v1.Subscription/WatchKills", Access::Data(Scope::Read)),
+    data("POST", "/rampart.v1.Subscription/GetReceipts", Access::Data(Scope::Read)),
+    data("GET", "/v1/stream", Access::Data(Scope::Read)),
+    data("POST", "/v1/stream/acks", Access::Data(Scope::Read)),
+    data("GET", "/v1/kills", Access::Data(Scope::Read)),
     data("POST", "/flagd.evaluation.v1.Service/ResolveAll", Access::Data(Scope::Evaluate)),
     data("POST", "/flagd.evaluation.v1.Service/ResolveBoolean", Access::Data(Scope::Evaluate)),
     data("POST", "/flagd.evaluation.v1.Service/ResolveString", Access::Data(Scope::Evaluate)),
@@ -116,6 +120,8 @@ pub const ROUTES: &[Route] = &[
     admin("POST", "/v1/environments/{env}/flags/{key}/restore", Access::Environment(Scope::Kill)),
     admin("POST", "/v1/environments/{env}/kill", Access::Environment(Scope::Kill)),
     admin("POST", "/v1/environments/{env}/restore", Access::Environment(Scope::Kill)),
+    admin("GET", "/v1/environments/{env}/receipts", Access::Environment(Scope::Read)),
+    admin("GET", "/v1/environments/{env}/subscribers", Access::Environment(Scope::Read)),
     admin("POST", "/v1/environments/{env}/import", Access::Environment(Scope::Write)),
     admin("GET", "/v1/environments/{env}/segments", Access::Environment(Scope::Read)),
     admin("GET", "/v1/environments/{env}/segments/{name}", Access::Environment(Scope::Read)),
@@ -237,6 +243,10 @@ mod tests {
         D POST   /rampart.v1.Evaluation/EvaluateAll             .ynnnyny
         D POST   /rampart.v1.Subscription/Subscribe             .nynyyny
         D POST   /rampart.v1.Subscription/WatchKills            .nynyyny
+        D POST   /rampart.v1.Subscription/GetReceipts           .nynyyny
+        D GET    /v1/stream                                     .nynyyny
+        D POST   /v1/stream/acks                                .nynyyny
+        D GET    /v1/kills                                      .nynyyny
         D POST   /flagd.evaluation.v1.Service/ResolveAll       .ynnnyny
         D POST   /flagd.evaluation.v1.Service/ResolveBoolean   .ynnnyny
         D POST   /flagd.evaluation.v1.Service/ResolveString    .ynnnyny
@@ -276,6 +286,8 @@ mod tests {
         A POST   /v1/environments/{env}/flags/{key}/restore     .nnnnnyy
         A POST   /v1/environments/{env}/kill                    .nnnnnyy
         A POST   /v1/environments/{env}/restore                 .nnnnnyy
+        A GET    /v1/environments/{env}/receipts                .nynyyny
+        A GET    /v1/environments/{env}/subscribers             .nynyyny
         A POST   /v1/environments/{env}/import                  .nnnnyny
         A GET    /v1/environments/{env}/segments                .nynyyny
         A GET    /v1/environments/{env}/segments/{name}         .nynyyny

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::control::boot::{Boot, Booted};
 use crate::control::clock::Clock;
 use crate::control::command::{Call, Command};
-use crate::control::{Control, draw};
+use crate::control::{Control, draw, witness};
 use crate::journal::Journal;
 use crate::journal::folder::is_taken_up;
 use crate::journal::memory::MemoryJournal;
@@ -25,10 +25,12 @@ use crate::serve::door::Enrichment;
 use crate::serve::edge::{Edge, EdgeSettings, Opening, Planes};
 use crate::serve::flagd::FlagdSettings;
 use crate::serve::flagd::sync::SyncSettings;
-use crate::serve::grpc::StreamLimits;
+use crate::serve::home::Lanes;
 use crate::serve::http::body::{BodyLimit, BodyLimits};
 use crate::serve::http::cors;
 use crate::serve::http::ofrep::events::EventSettings;
+use crate::serve::subscription::StreamLimits;
+use crate::serve::subscription::admission::AdmissionLimits;
 use crate::source::file::FileSource;
 use crate::source::several::{NamedFile, SeveralFiles};
 use crate::world::digest::Epoch;
@@ -97,7 +99,14 @@ pub async fn run(start: Start, stop: CancellationToken, ready: impl FnOnce(&Boun
     }
     let opening = watch_sources(&settings, sources, &control, &tasks, &stop).await;
 
-    let edge_settings = EdgeSettings { opening: opening.clone(), ..edge_settings(&settings) };
+    let (witnessing, patience, moment) = (control.clone(), settings.streams.observe_for, stop.clone());
+    tasks.spawn("witness", async move {
+        witness::watch(witnessing, patience, moment).await;
+        Ok::<(), Infallible>(())
+    });
+    let lanes = (0..settings.streams.threads).map(|_| tasks.spawn_runtime("subscriptions", last.clone()));
+    let lanes = Lanes::new(lanes.collect::<Result<_, _>>().context("no thread for subscriptions")?);
+    let edge_settings = EdgeSettings { opening: opening.clone(), lanes, ..edge_settings(&settings) };
     let edge = Edge::new(&edge_settings, control, random, (stop.clone(), tasks.tracker().clone()));
     let serving = edge.serve(Planes { data, admin }, tasks.tracker().clone(), stop.clone());
     let announcing = async {
@@ -127,7 +136,7 @@ async fn boot(
     let now = clock.now();
     let (dir, kind) = (settings.data_dir.clone(), settings.journal);
     let (clock, patience) = (clock.clone(), settings.kill_journal_wait);
-    let fractional_hash = settings.fractional_hash;
+    let (fractional_hash, keep_lost) = (settings.fractional_hash, settings.streams.lost_for);
     let booted = tokio::task::spawn_blocking(move || -> anyhow::Result<Booted> {
         let (journal, pending): (Arc<dyn Journal>, Option<Pending>) = match kind {
             JournalKind::Sqlite => {
@@ -136,7 +145,7 @@ async fn boot(
             }
             JournalKind::Memory => (Arc::new(MemoryJournal::new(Epoch(draw(random)))), None),
         };
-        Ok(Boot { journal, pending, clock, random, patience, fractional_hash }.run()?)
+        Ok(Boot { journal, pending, clock, random, patience, fractional_hash, keep_lost }.run()?)
     });
     let Booted { control, writer, jobs } = booted.await.context("the boot failed")??;
     let last = last.clone();
@@ -250,6 +259,8 @@ fn edge_settings(settings: &Settings) -> EdgeSettings {
             ping_interval: settings.streams.keepalive_interval,
             ping_timeout: settings.streams.keepalive_timeout,
             http2_streams: limits.http2_max_concurrent_streams,
+            handshakes: limits.handshakes,
+            stall_timeout: settings.streams.stall,
             http1_buffer: limits.header_bytes.max(ConnectionLimits::default().http1_buffer),
             http2_header_list: u32::try_from(limits.header_bytes).unwrap_or(u32::MAX),
             ..ConnectionLimits::default()
@@ -260,14 +271,16 @@ fn edge_settings(settings: &Settings) -> EdgeSettings {
             // Sixteen times as large as the largest admin body, so it may take longer, too.
             import: BodyLimit { bytes: limits.import_body_bytes, time: limits.body_read_timeout * 6 },
         },
-        streams: StreamLimits {
-            bookmark: settings.streams.bookmark_interval,
-            hello: limits.body_read_timeout,
-            stall: connection_stall(),
-            kill_ack: settings.streams.kill_ack_deadline,
-            change_ack: settings.streams.change_ack_deadline,
-            drain_window: settings.drain_window,
+        streams: stream_limits(settings),
+        admission: AdmissionLimits {
+            enabled: settings.streams.enabled,
+            streams: settings.streams.max,
+            per_second: settings.streams.opens_per_second,
+            transfers: settings.streams.transfers,
+            memory: limits.memory.map(|bytes| bytes as u64),
         },
+        accepts_per_second: limits.accepts_per_second,
+        lanes: Lanes::default(),
         flagd: FlagdSettings {
             strict_status: settings.flagd.strict_status,
             keep_alive: settings.flagd.keep_alive,
@@ -287,6 +300,19 @@ fn edge_settings(settings: &Settings) -> EdgeSettings {
             keep_alive: settings.sse_keepalive,
             stall: connection_stall(),
         }),
+    }
+}
+
+fn stream_limits(settings: &Settings) -> StreamLimits {
+    StreamLimits {
+        bookmark: settings.streams.bookmark_interval,
+        hello: settings.limits.body_read_timeout,
+        stall: settings.streams.stall,
+        kill_ack: settings.streams.kill_ack_deadline,
+        change_ack: settings.streams.change_ack_deadline,
+        drain_window: settings.drain_window,
+        transfer_hold: settings.streams.transfer_hold,
+        retry: settings.streams.retry,
     }
 }
 

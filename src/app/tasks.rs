@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -110,6 +111,17 @@ impl Tasks {
             // The work is not used again after a panic, and the process ends.
             catch_unwind(AssertUnwindSafe(work)).map_err(|panic| tasks.fail(name, panic_text(&*panic))).ok()
         })
+    }
+
+    /// Starts a named thread with a runtime of its own, which works until `until`. Tasks are spawned there by its handle.
+    ///
+    /// # Errors
+    /// The system gives no thread, or no runtime.
+    pub fn spawn_runtime(&self, name: &'static str, until: CancellationToken) -> io::Result<Handle> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        self.spawn_thread(name, move || runtime.block_on(until.cancelled()))?;
+        Ok(handle)
     }
 
     /// What failed before the process was told to stop, first failure first.

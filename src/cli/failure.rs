@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 const UNREACHABLE: u8 = 3;
+const DENIED: u8 = 4;
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -35,7 +36,17 @@ impl Failure {
 
     /// Exit code 4: the token is missing, unknown or may not do that.
     pub fn denied(words: impl Into<String>) -> Self {
-        Self { code: 4, words: words.into() }
+        Self { code: DENIED, words: words.into() }
+    }
+
+    /// True where the token is missing, unknown or may not do that.
+    pub fn is_denied(&self) -> bool {
+        self.code == DENIED
+    }
+
+    /// Exit code 5: it is done, and not everybody who was waited for confirmed it in time.
+    pub fn unconfirmed(words: impl Into<String>) -> Self {
+        Self { code: 5, words: words.into() }
     }
 
     /// Exit code 130: interrupted twice.

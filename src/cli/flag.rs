@@ -2,13 +2,16 @@
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use crate::flag::percent::Percent;
 
+use super::confirm::{self, Waiting, Word};
 use super::failure::Failure;
 use super::http::{Admin, Answer, Ask, encode};
 use super::session::{admin, block_on};
@@ -91,6 +94,13 @@ struct Switch {
     /// Why; recorded in the audit trail.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Wait until this many subscribers have confirmed: `all`, or a percentage such as `99.9%`. Exits with 5 where they
+    /// have not in time, and names them.
+    #[arg(long, value_name = "all|PERCENT%", value_parser = confirm::word)]
+    wait: Option<Word>,
+    /// How long to wait for them.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = confirm::patience)]
+    timeout: Duration,
     #[command(flatten)]
     place: Place,
 }
@@ -231,8 +241,29 @@ fn flip(out: &mut dyn Write, switch: &Switch, verb: &str, generation: Option<u64
     body.extend(switch.reason.iter().map(|reason| ("reason".to_owned(), json!(reason))));
     body.extend(generation.iter().map(|generation| ("generation".to_owned(), json!(generation))));
     let path = format!("/v1/environments/{}/{verb}", encode(&switch.place.environment));
-    let answer = block_on(admin.ask(Ask::send(Method::POST, &path, Value::Object(body))))?;
-    report(out, &switch.place, &answer.body, "")
+    let body = Value::Object(body);
+    let Some(word) = switch.wait.clone() else {
+        let answer = block_on(admin.ask(Ask::send(Method::POST, &path, body)))?;
+        return report(out, &switch.place, &answer.body, "");
+    };
+    let place = &switch.place;
+    let waiting = Waiting::new(&admin, &place.environment, word, switch.timeout);
+    block_on(async {
+        let began = Instant::now();
+        let answer = admin.ask(Ask::send(Method::POST, &path, body.clone())).await?;
+        let generation = answer.body["generation"].as_u64();
+        if place.server.output != Output::Json {
+            report(out, place, &answer.body, "")?;
+        }
+        let Some(generation) = generation else { return Ok(()) };
+        let receipts = waiting.follow(generation, (&path, &body), began).await?;
+        if place.server.output == Output::Json {
+            let mut document = answer.body;
+            document["receipts"] = receipts.clone();
+            print_json(out, &document)?;
+        }
+        confirm::conclude(out, &receipts, place.server.output)
+    })
 }
 
 fn set(out: &mut dyn Write, place: &Place, key: &str, serve: &str, reason: Option<&str>) -> Result<(), Failure> {

@@ -14,6 +14,7 @@ use self::failure::Failure;
 pub mod audit;
 pub mod check;
 pub mod check_sync;
+pub mod confirm;
 pub mod eval;
 pub mod failure;
 pub mod flag;

@@ -42,6 +42,8 @@ pub struct Boot {
     pub patience: Duration,
     /// The generation of flagd's `fractional` for flags whose metadata names none.
     pub fractional_hash: FractionalHash,
+    /// How long a subscriber whose stream was lost counts as missing.
+    pub keep_lost: Duration,
 }
 
 /// A node that serves, and the writer that is to be run.
@@ -64,7 +66,7 @@ impl Boot {
         let replayed = replay(self.journal.as_ref())?;
         let world = replayed.world;
         tracing::info!(revision = world.revision().0, folded = replayed.records, "journal folded");
-        let hub = Arc::new(Hub::new(self.fractional_hash));
+        let hub = Arc::new(Hub::new(self.fractional_hash, self.keep_lost));
         publisher::publish_all(&hub, &world, self.clock.now());
         remember(&hub, self.journal.as_ref())?;
         let waiting = self.pending.as_ref().map_or_else(Vec::new, |file| file.entries().into_iter().cloned().collect());

@@ -12,6 +12,7 @@ use crate::flag::definition::{Definition, FlagFile, Segment};
 use crate::flag::diagnostic::Places;
 use crate::flag::key::{EnvironmentName, FlagId, SegmentName};
 use crate::flag::time::{Generation, Revision, Timestamp};
+use crate::world::change::Propagation;
 use crate::world::digest::Digest;
 pub use crate::world::digest::Digest as TextDigest;
 use crate::world::record::{Actor, Idempotency};
@@ -138,6 +139,15 @@ pub enum Command {
         targets: Targets,
         /// Only where this is the kill in force; a newer kill stays.
         generation: Option<Generation>,
+    },
+    /// Note who had confirmed a kill or a restore.
+    ObservePropagation {
+        /// Where.
+        environment: EnvironmentName,
+        /// The kill or restore.
+        generation: Generation,
+        /// Who had.
+        propagation: Propagation,
     },
     /// Register a token whose secret the caller made.
     IssueToken(NewToken),

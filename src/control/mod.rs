@@ -28,6 +28,7 @@ pub mod publisher;
 pub mod refusal;
 pub mod replies;
 pub mod trail;
+pub mod witness;
 pub mod writer;
 
 /// How many commands may wait for the writer; one more is refused, so that waiting stays a matter of moments.

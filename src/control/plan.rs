@@ -97,6 +97,10 @@ pub fn plan(scene: Scene<'_>, command: Command) -> Result<Plan, Refusal> {
         Command::Import { environment, file, .. } => import(scene, &environment, file),
         Command::TakeFile(take) => file::plan(scene, take),
         Command::Restore { environment, targets, generation } => restore(scene, &environment, &targets, generation),
+        Command::ObservePropagation { environment, generation, propagation } => {
+            let change = Change::PropagationObserved { environment, generation, propagation };
+            Ok(Plan { changes: vec![change], ..Plan::default() })
+        }
         Command::IssueToken(token) => Ok(issue(token)),
         Command::RevokeToken { id } => revoke(scene, id),
     }

@@ -72,6 +72,7 @@ fn with_node<T>(test: impl AsyncFnOnce(&Control, &MemoryJournal) -> T) -> T {
         random: |bytes| bytes.fill(1),
         patience: Duration::from_millis(5),
         fractional_hash: FractionalHash::V3,
+        keep_lost: crate::snapshot::roster::KEEP_LOST,
     };
     let Booted { control, writer, jobs } = boot.run().unwrap();
     let stop = CancellationToken::new();

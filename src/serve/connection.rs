@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use tower::{Service, ServiceExt as _};
 use tracing::debug;
 
 use super::activity::{Activity, Counted};
+use super::home::Home;
 use super::socket::{Patience, Socket};
 use super::transport::Stream;
 
@@ -68,6 +70,8 @@ pub struct ConnectionLimits {
     pub http2_send_buffer: usize,
     /// Bytes of an HTTP/2 request's header fields.
     pub http2_header_list: u32,
+    /// TLS handshakes at once, on one listener.
+    pub handshakes: usize,
     /// Streams on one HTTP/2 connection.
     pub http2_streams: u32,
     /// Bytes a peer may send ahead on one HTTP/2 stream; four times as much on the connection.
@@ -86,30 +90,33 @@ impl Default for ConnectionLimits {
             http1_buffer: 64 * 1024,
             http2_send_buffer: 64 * 1024,
             http2_header_list: 16 * 1024,
+            handshakes: 8,
             http2_streams: 128,
             http2_window: 256 * 1024,
         }
     }
 }
 
-/// Spawns the streams of HTTP/2 connections where the server counts its tasks.
+/// Spawns the streams of one HTTP/2 connection where the server counts its tasks and the connection is served.
 #[derive(Debug, Clone)]
-struct Spawner(TaskTracker);
+struct Spawner(TaskTracker, Home);
 
 impl<F> Executor<F> for Spawner
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.0.spawn(stream);
+        self.1.spawn_stream(&self.0, async move { drop(stream.await) });
     }
 }
 
 /// What every connection of a listener shares.
 #[derive(Clone)]
 pub struct Connections {
-    builder: Builder<Spawner>,
+    tasks: TaskTracker,
     limits: ConnectionLimits,
+    /// TLS handshakes at once.
+    handshakes: Arc<Semaphore>,
     /// Where connections are encrypted.
     tls: Option<TlsAcceptor>,
     /// Finish what is under way and close.
@@ -132,50 +139,62 @@ impl Connections {
         tasks: TaskTracker,
         (stop, abort): (CancellationToken, CancellationToken),
     ) -> Self {
-        let mut builder = Builder::new(Spawner(tasks));
+        let handshakes = Arc::new(Semaphore::new(limits.handshakes.max(1)));
+        Self { tasks, limits, handshakes, tls, stop, abort }
+    }
+
+    /// hyper with every limit set, for one connection.
+    fn builder(&self, home: Home) -> Builder<Spawner> {
+        let mut builder = Builder::new(Spawner(self.tasks.clone(), home));
         builder
             .http1()
             .timer(TokioTimer::new())
             // hyper's timer runs while a kept connection idles too; the time for a head is kept by the socket.
-            .header_read_timeout(limits.idle_timeout.max(limits.head_timeout))
-            .max_buf_size(limits.http1_buffer.max(8192));
+            .header_read_timeout(self.limits.idle_timeout.max(self.limits.head_timeout))
+            .max_buf_size(self.limits.http1_buffer.max(8192));
         builder
             .http2()
             .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.http2_streams)
-            .keep_alive_interval(limits.ping_interval)
-            .keep_alive_timeout(limits.ping_timeout)
-            .max_send_buf_size(limits.http2_send_buffer)
-            .max_header_list_size(limits.http2_header_list)
-            .initial_stream_window_size(limits.http2_window)
-            .initial_connection_window_size(limits.http2_window.saturating_mul(4));
-        Self { builder, limits, tls, stop, abort }
+            .max_concurrent_streams(self.limits.http2_streams)
+            .keep_alive_interval(self.limits.ping_interval)
+            .keep_alive_timeout(self.limits.ping_timeout)
+            .max_send_buf_size(self.limits.http2_send_buffer)
+            .max_header_list_size(self.limits.http2_header_list)
+            .initial_stream_window_size(self.limits.http2_window)
+            .initial_connection_window_size(self.limits.http2_window.saturating_mul(4));
+        builder
     }
 
     /// Serves one connection until it ends. A TLS handshake takes from the time for the first request's head, so that
     /// a peer that dawdles there is no better off.
-    pub async fn serve<S, B>(&self, stream: Stream, peer: Peer, service: S)
+    pub async fn serve<S, B>(&self, mut stream: Stream, (peer, home): (Peer, Home), service: S)
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
     {
         let mut head = Box::pin(sleep(self.limits.head_timeout));
-        let Some(tls) = &self.tls else { return self.drive(stream, peer, head, service).await };
+        stream.lives_in(home.clone());
+        let Some(tls) = &self.tls else { return self.drive(stream, (peer, home), head, service).await };
+        let shake = async {
+            // A storm of handshakes takes turns, or all of them would run out of time together.
+            let _turn = self.handshakes.acquire().await;
+            tls.accept(stream).await
+        };
         let shaken = tokio::select! {
             biased;
             () = self.stop.cancelled() => return,
             () = head.as_mut() => return debug!("the TLS handshake did not end in time"),
-            shaken = tls.accept(stream) => shaken,
+            shaken = shake => shaken,
         };
         match shaken {
             // The encrypted stream is large, and every connection's task would be as large without the box.
-            Ok(stream) => self.drive(Box::new(stream), peer, head, service).await,
+            Ok(stream) => self.drive(Box::new(stream), (peer, home), head, service).await,
             Err(error) => debug!(%error, "no TLS handshake"),
         }
     }
 
-    async fn drive<T, S, B>(&self, stream: T, peer: Peer, head: Pin<Box<Sleep>>, service: S)
+    async fn drive<T, S, B>(&self, stream: T, (peer, home): (Peer, Home), head: Pin<Box<Sleep>>, service: S)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -187,14 +206,16 @@ impl Connections {
             Patience { head: self.limits.head_timeout, stall: self.limits.stall_timeout, linger: self.limits.linger };
         let socket = Socket::new(stream, Arc::clone(&activity), patience, head);
         let counted = Arc::clone(&activity);
+        let builder = self.builder(home.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let under_way = counted.begin();
             let mut request = request.map(|body| Counted::request(body, under_way.clone()));
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(home.clone());
             let answer = service.clone().oneshot(request);
             async move { answer.await.map(|answer| answer.map(|body| Counted::response(body, under_way))) }
         });
-        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(socket), service));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
         let mut idle = pin!(sleep(self.limits.idle_timeout));
         let (mut stopping, mut seen) = (false, 0);
         loop {

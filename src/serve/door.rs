@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 
-use crate::access::policy::{self, DataPlaneAuth, Plane};
+use crate::access::policy::{self, DataPlaneAuth, Plane, Refusal};
 use crate::access::token::Principal;
 use crate::eval::context::{Attribute, Context};
 use crate::flag::key::EnvironmentName;
@@ -102,6 +102,40 @@ impl Door {
             });
         };
         permit(principal.as_ref(), row, Some(environment), snapshot.data_plane_auth)?;
+        Ok(Admitted { principal, snapshot, now })
+    }
+
+    /// Who calls, and what it sees, where the caller may name the environment: `wanted`, empty for the one that its
+    /// token decides.
+    ///
+    /// # Errors
+    /// 401, 403 and 404 as on HTTP; 400 for what cannot be a name.
+    pub fn admit_to(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        route: (&str, &str),
+        wanted: &str,
+    ) -> Result<Admitted, Problem> {
+        let now = self.gate.clock.now();
+        let row = policy::find(Plane::Data, route.0, route.1).ok_or(Problem::Internal)?;
+        let principal = authenticate(headers, query, &self.gate.hub.tokens(), now)?;
+        let environment = match EnvironmentName::new(wanted) {
+            Ok(named) => named,
+            Err(_) if wanted.is_empty() => decide_environment(principal.as_ref(), &self.default_environment)?.clone(),
+            Err(fault) => return Err(Problem::BadRequest(format!("environment: {fault}").into())),
+        };
+        // A name never widens what a caller sees: without a token that is the default environment.
+        if principal.is_none() && environment != self.default_environment {
+            return Err(Problem::Forbidden(Refusal::OtherEnvironment));
+        }
+        let may = |auth| permit(principal.as_ref(), row, Some(&environment), auth);
+        let Some(snapshot) = self.gate.hub.current(&environment) else {
+            // Nobody without a right to this environment learns whether it is there.
+            may(DataPlaneAuth::Required)?;
+            return Err(Problem::NotFound(Missing::Environment, environment.to_string()));
+        };
+        may(snapshot.data_plane_auth)?;
         Ok(Admitted { principal, snapshot, now })
     }
 

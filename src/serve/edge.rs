@@ -15,7 +15,8 @@ use super::door::{Door, Enrichment};
 use super::flagd::driven::Drive;
 use super::flagd::sync::{self, FlagSync, SyncSettings};
 use super::flagd::{self, Flagd, FlagdSettings};
-use super::grpc::{self, Grpc, Health, StreamLimits};
+use super::grpc::{self, Grpc, Health};
+use super::home::Lanes;
 use super::http::admin::{self, Admin};
 use super::http::body::BodyLimits;
 use super::http::caller::{Gate, admin_gate};
@@ -24,12 +25,15 @@ use super::http::ofrep::events::{EventSettings, Events};
 use super::http::ofrep::{self, Ofrep};
 use super::http::problem;
 use super::http::request_id::{RequestIds, number_requests};
+use super::http::stream;
 use super::listen::{DrainReport, ListenMetrics, ListenOptions, Listener};
 use super::metrics::Metrics;
 use super::rate::RateLimit;
+use super::subscription::admission::{Admission, AdmissionLimits};
+use super::subscription::receipts::Waiters;
+use super::subscription::{StreamLimits, Subscriptions};
 use crate::control::{Control, Random, draw};
 use crate::flag::key::EnvironmentName;
-use crate::snapshot::subscribers::Subscribers;
 
 /// What the edge is told by the settings.
 #[derive(Debug, Clone)]
@@ -50,6 +54,12 @@ pub struct EdgeSettings {
     pub bodies: BodyLimits,
     /// How streams are kept.
     pub streams: StreamLimits,
+    /// Which streams are taken.
+    pub admission: AdmissionLimits,
+    /// Connections of the data plane that are accepted in a second.
+    pub accepts_per_second: u32,
+    /// The threads that are kept for subscriptions.
+    pub lanes: Lanes,
     /// How flagd's protocols are served.
     pub flagd: FlagdSettings,
     /// How flagd's sync is served.
@@ -137,15 +147,16 @@ impl Edge {
         let (draining, tasks) = stopping;
         let ids = RequestIds::new(u32::from_be_bytes(draw(random)));
         let gate = Gate { hub: Arc::clone(control.hub()), clock: control.clock().clone() };
-        let subscribers = Arc::new(Subscribers::default());
         let (data_metrics, admin_metrics) = (ListenMetrics::default(), ListenMetrics::default());
-        let metrics = Metrics::new(&data_metrics, &admin_metrics, Arc::clone(&subscribers));
+        let metrics = Metrics::new(&data_metrics, &admin_metrics);
         let options = |name, connections_max, metrics| ListenOptions {
             name,
             connections_max,
             drain_time: settings.drain_deadline,
             limits: settings.connection,
             metrics,
+            accepts_per_second: settings.accepts_per_second,
+            lanes: settings.lanes.clone(),
         };
         let door = Door {
             gate: gate.clone(),
@@ -157,18 +168,23 @@ impl Edge {
             .events
             .clone()
             .map(|settings| Events::new(settings, draining.clone(), tasks.clone(), metrics.change_streams()));
-        let grpc = Grpc {
+        let waiters = Waiters::new(draining.clone());
+        let subscriptions = Subscriptions {
             door: door.clone(),
-            subscribers,
-            limits: settings.streams.clone(),
+            limits: Arc::new(settings.streams.clone()),
+            admission: Arc::new(Admission::new(settings.admission)),
+            shelves: Arc::default(),
+            waiters: waiters.clone(),
+            metrics: metrics.subscriptions(),
             draining: draining.clone(),
             tasks: tasks.clone(),
-            evaluations: metrics.evaluations("grpc"),
         };
+        let events_of_flags = stream::routes(subscriptions.clone(), random, settings.bodies.evaluate);
+        let grpc = Grpc { door: door.clone(), subscriptions, evaluations: metrics.evaluations("grpc") };
         let flagd = flagd_routes(settings, &door, &metrics, &draining, tasks);
         let ofrep = ofrep_routes(settings, door, &metrics, events);
         let (services, health) = grpc::routes(grpc);
-        let data = ofrep.clone().merge(services).merge(flagd);
+        let data = ofrep.clone().merge(services).merge(events_of_flags).merge(flagd);
         let finished = |routes: Router| {
             let routes = routes.fallback(problem::not_found);
             match &settings.cors {
@@ -176,7 +192,7 @@ impl Edge {
                 None => routes,
             }
         };
-        let admin = admin_plane(settings, control, random, gate, metrics, draining).merge(health.routes());
+        let admin = admin_plane(settings, (control, waiters), random, gate, metrics, draining).merge(health.routes());
         let number = from_fn_with_state(ids, number_requests);
         Self {
             ofrep: finished(ofrep).layer(number.clone()),
@@ -273,7 +289,7 @@ fn ofrep_routes(settings: &EdgeSettings, door: Door, metrics: &Metrics, events: 
 
 fn admin_plane(
     settings: &EdgeSettings,
-    control: Control,
+    (control, waiters): (Control, Waiters),
     random: Random,
     gate: Gate,
     metrics: Metrics,
@@ -282,6 +298,7 @@ fn admin_plane(
     let (routes, document) = admin::routes();
     let state = Admin {
         control,
+        waiters,
         random,
         metrics,
         metrics_token: settings.metrics_token.as_deref().map(Arc::from),

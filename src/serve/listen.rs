@@ -20,7 +20,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +28,7 @@ use tower::Service;
 use tracing::{info, warn};
 
 use super::connection::{ConnectionLimits, Connections, Peer, RequestBody};
+use super::home::Lanes;
 use super::transport::{Acceptor, Place, Stream};
 
 /// Connections that may wait to be accepted: a whole fleet that reconnects at once.
@@ -55,6 +56,10 @@ pub struct ListenOptions {
     pub limits: ConnectionLimits,
     /// Where connections are counted.
     pub metrics: ListenMetrics,
+    /// Connections that are accepted in a second; the rest waits in the kernel.
+    pub accepts_per_second: u32,
+    /// The threads to which connections with subscriptions move.
+    pub lanes: Lanes,
 }
 
 impl Default for ListenOptions {
@@ -65,6 +70,35 @@ impl Default for ListenOptions {
             drain_time: Duration::from_secs(25),
             limits: ConnectionLimits::default(),
             metrics: ListenMetrics::default(),
+            accepts_per_second: 1_000_000,
+            lanes: Lanes::default(),
+        }
+    }
+}
+
+/// Accepting at a rate: a second's worth at once, then one after the other.
+#[derive(Debug)]
+struct Pace {
+    each: Duration,
+    /// When the connections that were taken are paid for.
+    paid: Instant,
+}
+
+impl Pace {
+    fn new(per_second: u32) -> Self {
+        Self { each: Duration::from_secs(1) / per_second.max(1), paid: Instant::now() }
+    }
+
+    /// One was taken; waits while that was too many.
+    async fn step(&mut self, stop: &CancellationToken) {
+        let now = Instant::now();
+        self.paid = self.paid.max(now) + self.each;
+        let ahead = self.paid.duration_since(now);
+        if ahead > Duration::from_secs(1) {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(ahead - Duration::from_secs(1)) => {}
+            }
         }
     }
 }
@@ -187,6 +221,7 @@ impl Listener {
         let connections_max = options.connections_max.max(1);
         let free = Arc::new(Semaphore::new(connections_max as usize));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        let mut pace = Pace::new(options.accepts_per_second);
         while let Some((stream, peer)) = accept(&acceptor, &options, &stop).await {
             let Ok(slot) = Arc::clone(&free).try_acquire_owned() else {
                 options.metrics.refused.inc();
@@ -203,11 +238,12 @@ impl Listener {
                 continue;
             };
             let slot = Slot::take(&options.metrics, slot);
-            let (connections, service) = (Arc::clone(&connections), service.clone());
-            tasks.spawn(async move {
-                connections.serve(stream, peer, service).await;
+            let (connections, service, home) = (Arc::clone(&connections), service.clone(), options.lanes.home());
+            home.clone().spawn_connection(&tasks, async move {
+                connections.serve(stream, (peer, home), service).await;
                 drop(slot);
             });
+            pace.step(&stop).await;
         }
         drop(acceptor);
         drain(&options, &free, connections_max, &abort).await

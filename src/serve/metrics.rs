@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use crate::control::Control;
 use crate::flag::key::EnvironmentName;
 use crate::serve::listen::ListenMetrics;
-use crate::snapshot::subscribers::Subscribers;
+use crate::serve::subscription::metrics::StreamMetrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Environment {
@@ -70,7 +70,7 @@ pub struct Metrics {
     subscribers: Gauge,
     sync: SyncMetrics,
     change_streams: Gauge,
-    followed: Arc<Subscribers>,
+    subscriptions: StreamMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -81,7 +81,7 @@ impl fmt::Debug for Metrics {
 
 impl Metrics {
     /// Registers everything that is counted.
-    pub fn new(data: &ListenMetrics, admin: &ListenMetrics, followed: Arc<Subscribers>) -> Self {
+    pub fn new(data: &ListenMetrics, admin: &ListenMetrics) -> Self {
         let mut registry = Registry::with_prefix("rampart");
         for (name, listener) in [("data", data), ("admin", admin)] {
             let plane = registry.sub_registry_with_label(("plane".into(), name.into()));
@@ -102,7 +102,7 @@ impl Metrics {
             subscribers: Gauge::default(),
             sync: SyncMetrics::default(),
             change_streams: Gauge::default(),
-            followed,
+            subscriptions: StreamMetrics::default(),
             registry: Arc::default(),
         };
         registry.register("evaluations", "Flags evaluated, by surface", metrics.evaluations.clone());
@@ -118,6 +118,7 @@ impl Metrics {
             metrics.unjournaled.clone(),
         );
         registry.register("subscribers", "Connected subscribers", metrics.subscribers.clone());
+        metrics.subscriptions.register(&mut registry);
         let sync = &metrics.sync;
         registry.register("flagd_sync_streams", "Open streams of flagd.sync", sync.streams.clone());
         registry.register("flagd_sync_left_out", "Flags without an exact translation", sync.left_out.clone());
@@ -142,6 +143,11 @@ impl Metrics {
         self.evaluations.get_or_create(&Surface { surface }).clone()
     }
 
+    /// What is counted about subscriptions.
+    pub fn subscriptions(&self) -> StreamMetrics {
+        self.subscriptions.clone()
+    }
+
     /// The gauge of open change streams; to be kept by those who open them.
     pub fn change_streams(&self) -> Gauge {
         self.change_streams.clone()
@@ -163,7 +169,8 @@ impl Metrics {
         }
         self.journal.set(number(control.journal().head().revision.0));
         self.unjournaled.set(count(control.unjournaled_kills()));
-        self.subscribers.set(count(self.followed.len()));
+        let connected = control.hub().rosters().iter().map(|(_, roster)| roster.connected()).sum();
+        self.subscribers.set(count(connected));
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

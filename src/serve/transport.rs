@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use super::connection::Peer;
+use super::home::Home;
 
 /// Where a listener is bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,11 +108,11 @@ impl Acceptor {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 set_up(&stream)?;
-                Ok((Stream::Tcp(stream), Peer { address: Some(address) }))
+                Ok((Stream::new(Io::Tcp(stream)), Peer { address: Some(address) }))
             }
             Self::Unix(socket) => {
                 let (stream, _unnamed) = socket.listener.accept().await?;
-                Ok((Stream::Unix(stream), Peer { address: None }))
+                Ok((Stream::new(Io::Unix(stream)), Peer { address: None }))
             }
         }
     }
@@ -139,27 +140,72 @@ fn set_up(stream: &TcpStream) -> io::Result<()> {
 
 /// A connection.
 #[derive(Debug)]
-pub enum Stream {
+pub struct Stream {
+    io: Io,
+    home: Home,
+    /// It is registered where it is served for good.
+    settled: bool,
+}
+
+#[derive(Debug)]
+enum Io {
     /// Over TCP.
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// It could not be registered anew.
+    Lost,
+}
+
+impl Stream {
+    fn new(io: Io) -> Self {
+        Self { io, home: Home::default(), settled: false }
+    }
+
+    /// Says where the connection is served.
+    pub fn lives_in(&mut self, home: Home) {
+        self.home = home;
+    }
+
+    /// Registers the socket with the runtime it is asked on, once its connection has moved there.
+    fn settle(&mut self) -> io::Result<()> {
+        if self.settled || !self.home.has_arrived() {
+            return Ok(());
+        }
+        self.settled = true;
+        self.io = match std::mem::replace(&mut self.io, Io::Lost) {
+            Io::Tcp(stream) => Io::Tcp(TcpStream::from_std(stream.into_std()?)?),
+            Io::Unix(stream) => Io::Unix(UnixStream::from_std(stream.into_std()?)?),
+            Io::Lost => Io::Lost,
+        };
+        Ok(())
+    }
+}
+
+fn lost() -> io::Error {
+    io::Error::from(io::ErrorKind::NotConnected)
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, into),
+        let this = self.get_mut();
+        this.settle()?;
+        match &mut this.io {
+            Io::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
+            Io::Unix(stream) => Pin::new(stream).poll_read(cx, into),
+            Io::Lost => Poll::Ready(Err(lost())),
         }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        let this = self.get_mut();
+        this.settle()?;
+        match &mut this.io {
+            Io::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Io::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Io::Lost => Poll::Ready(Err(lost())),
         }
     }
 
@@ -168,30 +214,36 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
+        let this = self.get_mut();
+        this.settle()?;
+        match &mut this.io {
+            Io::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
+            Io::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
+            Io::Lost => Poll::Ready(Err(lost())),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Unix(stream) => stream.is_write_vectored(),
+        match &self.io {
+            Io::Tcp(stream) => stream.is_write_vectored(),
+            Io::Unix(stream) => stream.is_write_vectored(),
+            Io::Lost => false,
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().io {
+            Io::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Lost => Poll::Ready(Err(lost())),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().io {
+            Io::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Lost => Poll::Ready(Err(lost())),
         }
     }
 }

@@ -5,20 +5,24 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::Snapshot;
+use super::roster::{KEEP_LOST, Roster};
 use crate::access::token::Tokens;
 use crate::eval::fractional::FractionalHash;
 use crate::flag::key::EnvironmentName;
+use crate::sync::message::Lane;
 
 /// One environment's place in the hub.
 #[derive(Debug)]
 struct Slot {
     current: ArcSwap<Snapshot>,
     followers: watch::Sender<Arc<Snapshot>>,
+    roster: Arc<Roster>,
 }
 
 /// The current snapshots and tokens of this node.
@@ -29,6 +33,7 @@ pub struct Hub {
     token_followers: watch::Sender<Arc<Tokens>>,
     turn: Mutex<()>,
     fractional_hash: FractionalHash,
+    keep_lost: Duration,
 }
 
 impl Default for Hub {
@@ -40,14 +45,16 @@ impl Default for Hub {
             tokens: ArcSwap::new(tokens),
             turn: Mutex::new(()),
             fractional_hash: FractionalHash::default(),
+            keep_lost: KEEP_LOST,
         }
     }
 }
 
 impl Hub {
-    /// A hub whose every set has this generation of flagd's `fractional`, where a flag's metadata names none.
-    pub fn new(fractional_hash: FractionalHash) -> Self {
-        Self { fractional_hash, ..Self::default() }
+    /// A hub whose every set has this generation of flagd's `fractional`, where a flag's metadata names none, and whose
+    /// rosters count lost clients as missing for `keep_lost`.
+    pub fn new(fractional_hash: FractionalHash, keep_lost: Duration) -> Self {
+        Self { fractional_hash, keep_lost, ..Self::default() }
     }
 
     /// What an environment serves now; none where there is no such environment.
@@ -59,6 +66,16 @@ impl Hub {
     /// environment goes.
     pub fn subscribe(&self, environment: &EnvironmentName) -> Option<watch::Receiver<Arc<Snapshot>>> {
         self.slots.load().get(environment).map(|slot| slot.followers.subscribe())
+    }
+
+    /// Who follows an environment on this node; none where there is no such environment.
+    pub fn roster(&self, environment: &EnvironmentName) -> Option<Arc<Roster>> {
+        self.slots.load().get(environment).map(|slot| Arc::clone(&slot.roster))
+    }
+
+    /// The rosters of all environments.
+    pub fn rosters(&self) -> Vec<(EnvironmentName, Arc<Roster>)> {
+        self.slots.load().iter().map(|(name, slot)| (name.clone(), Arc::clone(&slot.roster))).collect()
     }
 
     /// All current snapshots, in no particular order.
@@ -92,6 +109,7 @@ impl Hub {
         let after = Arc::new(after);
         match slot {
             Some(slot) => {
+                announce(&slot.roster, before.as_deref(), &after);
                 slot.current.store(Arc::clone(&after));
                 slot.followers.send_replace(Arc::clone(&after));
             }
@@ -119,9 +137,26 @@ impl Hub {
     }
 
     fn open(&self, environment: &EnvironmentName, first: &Arc<Snapshot>) {
-        let slot = Slot { current: ArcSwap::new(Arc::clone(first)), followers: watch::Sender::new(Arc::clone(first)) };
+        let roster = Arc::new(Roster::new(self.keep_lost));
+        announce(&roster, None, first);
+        let followers = watch::Sender::new(Arc::clone(first));
+        let slot = Slot { current: ArcSwap::new(Arc::clone(first)), followers, roster };
         let mut slots = HashMap::clone(&self.slots.load());
         slots.insert(environment.clone(), Arc::new(slot));
         self.slots.store(Arc::new(slots));
+    }
+}
+
+/// Tells the roster what is about to be served, so that no receipt can come before its publish.
+fn announce(roster: &Roster, before: Option<&Snapshot>, after: &Snapshot) {
+    let generation = |snapshot: &Snapshot| snapshot.kills().generation().0;
+    if before.is_none_or(|before| generation(before) != generation(after)) {
+        roster.publish(Lane::Kills, generation(after), after.published_at);
+    }
+    let changed = |before: &Snapshot| after.view.objects().newest() > before.view.revision();
+    if before.is_none_or(changed) {
+        roster.publish(Lane::Objects, after.revision.0, after.published_at);
+    } else {
+        roster.serve(Lane::Objects, after.revision.0);
     }
 }

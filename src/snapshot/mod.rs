@@ -15,7 +15,7 @@ use crate::sync::view::View;
 pub mod changes;
 pub mod following;
 pub mod hub;
-pub mod subscribers;
+pub mod roster;
 
 /// Everything that one environment serves at one moment.
 #[derive(Debug, Clone)]

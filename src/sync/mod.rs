@@ -11,6 +11,7 @@ pub mod limits;
 pub mod message;
 pub mod object;
 pub mod objects;
+pub mod outgoing;
 pub mod replica;
 pub mod server;
 #[cfg(test)]

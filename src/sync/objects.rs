@@ -125,6 +125,11 @@ impl Objects {
         self.by_revision.starting(before).map(|(_, entry)| entry)
     }
 
+    /// The revision of the newest change that is held; zero for none.
+    pub fn newest(&self) -> Revision {
+        self.by_revision.last().map_or(self.compacted, |(place, _)| place.0.max(self.compacted))
+    }
+
     /// Tombstones at or below this revision are gone: who is below it needs everything.
     pub fn compacted(&self) -> Revision {
         self.compacted

@@ -423,7 +423,7 @@ fn shortened(mut text: String) -> String {
 mod tests {
     use super::*;
     use crate::sync::object::ObjectState;
-    use crate::sync::transfer::Transfer;
+    use crate::sync::transfer::{Plan, Transfer};
     use crate::sync::view::View;
 
     const GOOD: &str = r#"{"defaultVariant":"off","variants":{"off":false,"on":true}}"#;
@@ -448,8 +448,9 @@ mod tests {
     }
 
     fn messages(mode: Mode, from: u64, view: &View) -> Vec<ServerMessage> {
-        let mut transfer = Transfer::new(mode, Revision(from), view);
-        std::iter::from_fn(|| transfer.next()).map(|body| ServerMessage { nonce: 1, body }).collect()
+        let plan = Arc::new(Plan::new(mode, Revision(from), view));
+        let mut transfer = Transfer::new(Arc::clone(&plan));
+        std::iter::from_fn(|| transfer.next()).map(|part| ServerMessage { nonce: 1, body: plan.body(part) }).collect()
     }
 
     fn take(replica: &mut Replica, messages: Vec<ServerMessage>) -> Outcome {

@@ -14,7 +14,8 @@ use super::message::{
     Ack, Bookmark, ClientMessage, Epoch, FullReason, Goodbye, GoodbyeReason, Hello, Lane, Mode, ObjectError, Resume,
     ResyncReason, ServerBody, ServerMessage,
 };
-use super::transfer::Transfer;
+use super::outgoing::Outgoing;
+use super::transfer::{Fresh, Plans, Transfer};
 use super::view::{Standing, View};
 use crate::flag::key::is_invisible;
 use crate::flag::time::{Generation, Revision, Timestamp};
@@ -55,6 +56,10 @@ struct ObjectLane {
     refused_empty: bool,
     /// Something was sent on this lane.
     spoken: bool,
+    /// The subscriber is to hear of the newest revision although that brings it nothing new.
+    nudged: bool,
+    /// Everything has to be sent, and may not be yet.
+    waiting: bool,
     /// Full transfers asked for since the last acknowledgement.
     resyncs: u32,
 }
@@ -169,19 +174,43 @@ impl ServerSession {
         Ok(())
     }
 
-    /// The next message to send, if there is one: a kill set before anything else, then answers to pings, then
-    /// objects. Call it again until there is none, whenever the stream can take one more.
+    /// The next message to send, spelled out; as [`ServerSession::step`] where everything may be sent and nobody shares.
     pub fn next(&mut self, view: &View, now_ms: u64) -> Option<ServerMessage> {
+        let environment = Arc::clone(&self.environment);
+        self.step(view, now_ms, &mut Fresh, true)?.message(&environment)
+    }
+
+    /// The next thing to send, if there is one: a kill set before anything else, then answers to pings, then objects.
+    /// Call it again until there is none, whenever the stream can take one more. Where everything has to be sent, it
+    /// begins only if it `may_fill`.
+    pub fn step(&mut self, view: &View, now_ms: u64, plans: &mut impl Plans, may_fill: bool) -> Option<Outgoing> {
         if !self.greeted {
             return None;
         }
-        if let Some(message) = self.next_kills(view, now_ms) {
-            return Some(message);
+        if let Some(kills) = self.next_kills(view, now_ms) {
+            return Some(kills);
         }
         if let Some(token) = self.pongs.pop_front() {
-            return Some(ServerMessage::plain(ServerBody::Pong(token)));
+            return Some(Outgoing::Pong(token));
         }
-        self.next_objects(view, now_ms)
+        self.next_objects(view, now_ms, plans, may_fill)
+    }
+
+    /// True where everything has to be sent and the last step might not begin it.
+    pub fn waits_to_fill(&self) -> bool {
+        self.objects.waiting
+    }
+
+    /// True while a transfer is being taken.
+    pub fn is_transferring(&self) -> bool {
+        self.objects.sending.is_some()
+    }
+
+    /// Lets the subscriber hear of the newest revision, even where that changed none of its objects. To be called from
+    /// time to time: it keeps resume tokens young. What changes nothing is not told at once, since a kill or an audit
+    /// entry would otherwise cost every subscriber a transfer.
+    pub fn nudge(&mut self) {
+        self.objects.nudged = true;
     }
 
     /// What happened since the last call.
@@ -196,6 +225,23 @@ impl ServerSession {
             Lane::Objects => self.objects.flight,
         };
         flight.map(|flight| flight.since_ms)
+    }
+
+    /// Whether it acknowledges.
+    pub fn acks(&self) -> bool {
+        self.acks
+    }
+
+    /// Where the subscriber is, as far as nothing is on its way to it: what a resume token may name.
+    pub fn place(&self) -> Option<Resume> {
+        let settled = self.kills.sending.is_none() && self.objects.sending.is_none() && self.objects.flight.is_none();
+        let at = self.objects.at.filter(|_| settled)?;
+        Some(Resume { kill_generation: self.kills_sent(), ..at })
+    }
+
+    /// The generation of the kill set that was sent last.
+    pub fn kills_sent(&self) -> Generation {
+        self.kills.sent.map_or(Generation::ZERO, |(_, generation, _)| generation)
     }
 
     /// A sign of life: what the server serves now.
@@ -293,7 +339,7 @@ impl ServerSession {
         Ok(())
     }
 
-    fn next_kills(&mut self, view: &View, now_ms: u64) -> Option<ServerMessage> {
+    fn next_kills(&mut self, view: &View, now_ms: u64) -> Option<Outgoing> {
         if self.kills.sending.is_none() {
             let list = view.kill_list();
             let newest = (view.epoch(), list.generation(), list.set_hash());
@@ -304,30 +350,32 @@ impl ServerSession {
             self.nonce += 1;
             self.kills.sending = Some((self.nonce, view.epoch(), Arc::clone(list), 0));
         }
-        let (nonce, epoch, list, part) = self.kills.sending.as_mut()?;
-        let nonce = *nonce;
-        let body = list.part(*part, *epoch, &self.environment)?;
-        *part += 1;
-        if *part == list.parts() {
+        let (nonce, epoch, list, next) = self.kills.sending.as_mut()?;
+        let (nonce, part) = (*nonce, *next);
+        let outgoing = Outgoing::Kills { nonce, epoch: *epoch, list: Arc::clone(list), part };
+        *next += 1;
+        if *next >= list.parts() {
             let position = list.generation().0;
             let flight = Flight { nonce, position, hash: list.set_hash(), since_ms: now_ms };
             self.kills.flight = self.acks.then_some(flight);
             self.kills.sending = None;
         }
-        Some(ServerMessage { nonce, body: ServerBody::Kills(body) })
+        Some(outgoing)
     }
 
-    fn next_objects(&mut self, view: &View, now_ms: u64) -> Option<ServerMessage> {
+    fn next_objects(&mut self, view: &View, now_ms: u64, plans: &mut impl Plans, may_fill: bool) -> Option<Outgoing> {
         if self.objects.sending.is_none() {
-            let transfer = self.due(view)?;
+            let (mode, from) = self.due(view, may_fill)?;
+            self.objects.nudged = false;
             self.nonce += 1;
-            self.objects.sending = Some((self.nonce, transfer));
+            self.objects.sending = Some((self.nonce, Transfer::new(plans.plan(mode, from, view))));
         }
         let (nonce, transfer) = self.objects.sending.as_mut()?;
         let nonce = *nonce;
-        let body = transfer.next()?;
+        let part = transfer.next()?;
+        let plan = Arc::clone(transfer.plan());
         if transfer.is_done() {
-            let commit = transfer.commit();
+            let commit = plan.commit();
             let arriving = Resume {
                 epoch: commit.epoch,
                 revision: commit.revision,
@@ -343,43 +391,56 @@ impl ServerSession {
                 self.objects.at = Some(arriving);
             }
         }
-        Some(ServerMessage { nonce, body })
+        Some(Outgoing::Transfer { nonce, plan, part })
     }
 
     /// The transfer that is due, if one is and the window is free.
-    fn due(&mut self, view: &View) -> Option<Transfer> {
+    fn due(&mut self, view: &View, may_fill: bool) -> Option<(Mode, Revision)> {
+        self.objects.waiting = false;
         if self.objects.flight.is_some() {
             return None;
         }
         let Some(at) = self.objects.at else {
             let why = self.objects.why.unwrap_or(FullReason::Requested);
-            return self.full(why, view);
+            return self.full(why, view, may_fill);
         };
-        let spoken = std::mem::replace(&mut self.objects.spoken, true);
-        match view.judge(&at) {
+        let standing = match view.judge(&at) {
             // The digest of a revision that was sent on this stream need not be remembered to be believed.
-            Standing::Full(FullReason::Compacted) if spoken && at.revision >= view.objects().compacted() => {
-                Some(Transfer::new(Mode::Delta, at.revision, view))
+            Standing::Full(FullReason::Compacted)
+                if self.objects.spoken && at.revision >= view.objects().compacted() =>
+            {
+                Standing::Known
             }
-            Standing::Full(reason) => self.full(reason, view),
-            Standing::Known if at.revision < view.revision() => Some(Transfer::new(Mode::Delta, at.revision, view)),
+            standing => standing,
+        };
+        if let Standing::Full(reason) = standing {
+            return self.full(reason, view, may_fill);
+        }
+        let spoken = std::mem::replace(&mut self.objects.spoken, true);
+        let news = view.objects().newest() > at.revision || self.objects.nudged || !spoken;
+        match () {
+            () if at.revision < view.revision() && news => Some((Mode::Delta, at.revision)),
             // A subscriber that comes back and lacks nothing is told so, once.
-            Standing::Known if !spoken => Some(Transfer::new(Mode::None, at.revision, view)),
-            Standing::Known => None,
+            () if !spoken => Some((Mode::None, at.revision)),
+            () => None,
         }
     }
 
-    fn full(&mut self, reason: FullReason, view: &View) -> Option<Transfer> {
+    fn full(&mut self, reason: FullReason, view: &View, may_fill: bool) -> Option<(Mode, Revision)> {
         let empty = view.objects().is_empty();
         let confirmed = empty && view.objects().ever_deleted();
         if empty && !confirmed && self.objects.refused_empty {
+            return None;
+        }
+        if !may_fill {
+            self.objects.waiting = true;
             return None;
         }
         self.objects.refused_empty = false;
         self.objects.spoken = true;
         self.events.push(Event::Full(reason));
         let reason = if confirmed { FullReason::ConfirmedEmpty } else { reason };
-        Some(Transfer::new(Mode::Full(reason), Revision::ZERO, view))
+        Some((Mode::Full(reason), Revision::ZERO))
     }
 }
 

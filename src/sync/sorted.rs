@@ -93,6 +93,11 @@ impl<K: Ord + Clone, V: Clone> Sorted<K, V> {
         self.leaves[first..].iter().flat_map(|leaf| leaf.iter()).skip(skip)
     }
 
+    /// The last entry.
+    pub(super) fn last(&self) -> Option<&(K, V)> {
+        self.leaves.last().and_then(|leaf| leaf.last())
+    }
+
     /// Every entry, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
         self.leaves.iter().flat_map(|leaf| leaf.iter())

@@ -1,154 +1,183 @@
-//! One transfer on its way: Begin, chunks, Commit, taken one message at a time.
+//! A transfer from one state to another: planned once, shared by every subscriber that needs the same, and taken one
+//! message at a time.
 //!
-//! It keeps the objects it began with (a shared collection) and a place among them, so a subscriber that reads slowly
-//! costs no copy and no queue, and what changes meanwhile does not disturb it. It does not know when it may be sent.
+//! A plan holds pointers to objects, so what changes meanwhile does not disturb it; a subscriber's place in it is one
+//! number, so one that reads slowly costs no copy and no queue. It does not know when it may be sent, nor how it looks
+//! on the wire.
+
+use std::sync::Arc;
 
 use super::hash::SetHash;
 use super::limits::{CHUNK_BYTES, CHUNK_OBJECTS};
-use super::message::{Begin, Commit, Digest, Epoch, Mode, ServerBody};
-use super::object::{Entry, ObjectKey};
-use super::objects::{Objects, Place};
+use super::message::{Begin, Commit, FullReason, Mode, ServerBody};
+use super::object::Entry;
 use super::view::View;
-use crate::eval::fractional::FractionalHash;
 use crate::flag::time::Revision;
 
-/// A transfer from one state to another.
-#[derive(Debug, Clone)]
-pub struct Transfer {
-    mode: Mode,
-    from: Revision,
-    epoch: Epoch,
-    revision: Revision,
-    digest: Digest,
-    objects: Objects,
-    fractional_hash: FractionalHash,
-    stage: Stage,
+/// Everything that one transfer sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    begin: Begin,
+    chunks: Arc<Vec<Vec<Entry>>>,
+    commit: Commit,
 }
 
-#[derive(Debug, Clone)]
-enum Stage {
+/// One message of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The beginning.
     Begin,
-    /// Objects in order of key, after this one.
-    Full(Option<ObjectKey>),
-    /// Objects and tombstones in order of revision, after this place.
-    Delta(Option<Place>),
+    /// A chunk, by its place.
+    Chunk(usize),
+    /// The end.
     Commit,
-    Done,
 }
 
-impl Transfer {
-    /// A transfer to what a view shows, from `from` where the mode is a delta.
+/// Where plans come from: made anew each time, or kept for those who need the same.
+pub trait Plans {
+    /// The plan that brings a subscriber to what a view shows, from `from` where the mode is a delta. A full one may
+    /// lead to a slightly older state of the same epoch; a delta follows it then.
+    fn plan(&mut self, mode: Mode, from: Revision, view: &View) -> Arc<Plan>;
+}
+
+/// Plans that are made anew each time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fresh;
+
+impl Plans for Fresh {
+    fn plan(&mut self, mode: Mode, from: Revision, view: &View) -> Arc<Plan> {
+        Arc::new(Plan::new(mode, from, view))
+    }
+}
+
+impl Plan {
+    /// The plan that leads to what a view shows, from `from` where the mode is a delta.
     pub fn new(mode: Mode, from: Revision, view: &View) -> Self {
-        Self {
+        let objects = view.objects();
+        let from = if matches!(mode, Mode::Full(_)) { Revision::ZERO } else { from };
+        let chunks = match mode {
+            Mode::Full(_) => chunked(objects.full().map(|state| Entry::Live(Arc::clone(state)))),
+            Mode::Delta => chunked(objects.newer_than(from, None).cloned()),
+            Mode::None => Vec::new(),
+        };
+        let sent = chunks.iter().map(Vec::len).sum();
+        let live = chunks.iter().flatten().filter(|entry| entry.live().is_some()).count();
+        let begin = Begin {
             mode,
-            from: if matches!(mode, Mode::Full(_)) { Revision::ZERO } else { from },
+            from,
+            to: view.revision(),
+            objects: count(live),
+            tombstones: count(sent) - count(live),
             epoch: view.epoch(),
-            revision: view.revision(),
-            digest: view.digest(),
-            objects: view.objects().clone(),
             fractional_hash: view.fractional_hash(),
-            stage: Stage::Begin,
-        }
+        };
+        let commit = Commit {
+            revision: view.revision(),
+            epoch: view.epoch(),
+            digest: view.digest(),
+            set_hash: objects.set_hash(),
+            object_count: count(objects.len()),
+        };
+        Self { begin, chunks: Arc::new(chunks), commit }
     }
 
-    /// The next message; none when all was taken.
-    #[expect(clippy::should_implement_trait, reason = "it reads a view, or borrows: no iterator")]
-    pub fn next(&mut self) -> Option<ServerBody> {
-        match &self.stage {
-            Stage::Begin => Some(self.begin()),
-            Stage::Full(after) => {
-                let rest = self.objects.full_after(after.as_ref()).map(|state| Entry::Live(state.clone()));
-                let chunk = fill(rest);
-                self.stage = match chunk.last() {
-                    Some(last) => Stage::Full(Some(last.key().clone())),
-                    None => Stage::Commit,
-                };
-                self.chunk(chunk)
-            }
-            Stage::Delta(after) => {
-                let chunk = fill(self.objects.newer_than(self.from, after.as_ref()).cloned());
-                self.stage = match chunk.last() {
-                    Some(last) => Stage::Delta(Some((last.revision(), last.key().clone()))),
-                    None => Stage::Commit,
-                };
-                self.chunk(chunk)
-            }
-            Stage::Commit => {
-                self.stage = Stage::Done;
-                Some(ServerBody::Commit(self.commit()))
-            }
-            Stage::Done => None,
+    /// The same full plan for a subscriber that needs it for another reason; shares everything.
+    #[must_use]
+    pub fn because(&self, reason: FullReason) -> Self {
+        let mut other = self.clone();
+        if let Mode::Full(held) = &mut other.begin.mode {
+            *held = reason;
         }
+        other
     }
 
-    /// True when Commit was taken.
-    pub fn is_done(&self) -> bool {
-        matches!(self.stage, Stage::Done)
+    /// How it begins.
+    pub fn begin(&self) -> &Begin {
+        &self.begin
     }
 
-    /// Its end.
-    pub fn commit(&self) -> Commit {
-        Commit {
-            revision: self.revision,
-            epoch: self.epoch,
-            digest: self.digest,
-            set_hash: self.set_hash(),
-            object_count: count(self.objects.len()),
-        }
+    /// Its chunks.
+    pub fn chunks(&self) -> &Arc<Vec<Vec<Entry>>> {
+        &self.chunks
+    }
+
+    /// How it ends.
+    pub fn commit(&self) -> &Commit {
+        &self.commit
     }
 
     /// The hash of what the client holds after it.
     pub fn set_hash(&self) -> SetHash {
-        self.objects.set_hash()
+        self.commit.set_hash
     }
 
-    fn begin(&mut self) -> ServerBody {
-        let (objects, tombstones) = match self.mode {
-            Mode::Full(_) => {
-                self.stage = Stage::Full(None);
-                (self.objects.len(), 0)
-            }
-            Mode::Delta => {
-                self.stage = Stage::Delta(None);
-                self.objects.newer_than(self.from, None).fold((0, 0), |(live, gone), entry| match entry {
-                    Entry::Live(_) => (live + 1, gone),
-                    Entry::Gone { .. } => (live, gone + 1),
-                })
-            }
-            Mode::None => {
-                self.stage = Stage::Commit;
-                (0, 0)
-            }
+    /// The part after this one; none after the last.
+    fn after(&self, part: Part) -> Option<Part> {
+        let next = match part {
+            Part::Begin => 0,
+            Part::Chunk(at) => at + 1,
+            Part::Commit => return None,
         };
-        ServerBody::Begin(Begin {
-            mode: self.mode,
-            from: self.from,
-            to: self.revision,
-            objects: count(objects),
-            tombstones: count(tombstones),
-            epoch: self.epoch,
-            fractional_hash: self.fractional_hash,
-        })
+        Some(if next < self.chunks.len() { Part::Chunk(next) } else { Part::Commit })
     }
 
-    /// The chunk, or what follows it where it is empty.
-    fn chunk(&mut self, chunk: Vec<Entry>) -> Option<ServerBody> {
-        if chunk.is_empty() { self.next() } else { Some(ServerBody::Chunk(chunk)) }
+    /// One part as a message.
+    pub fn body(&self, part: Part) -> ServerBody {
+        match part {
+            Part::Begin => ServerBody::Begin(self.begin),
+            Part::Chunk(at) => ServerBody::Chunk(self.chunks.get(at).cloned().unwrap_or_default()),
+            Part::Commit => ServerBody::Commit(self.commit),
+        }
     }
 }
 
-/// Entries up to the limits of a chunk; at least one where there is one.
-fn fill(entries: impl Iterator<Item = Entry>) -> Vec<Entry> {
-    let mut chunk = Vec::new();
+/// A plan and how much of it was taken.
+#[derive(Debug, Clone)]
+pub struct Transfer {
+    plan: Arc<Plan>,
+    next: Option<Part>,
+}
+
+impl Transfer {
+    /// A transfer of which nothing was taken.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self { plan, next: Some(Part::Begin) }
+    }
+
+    /// The next part; none when all was taken.
+    #[expect(clippy::should_implement_trait, reason = "no iterator: a subscriber takes one part at a time")]
+    pub fn next(&mut self) -> Option<Part> {
+        let part = self.next?;
+        self.next = self.plan.after(part);
+        Some(part)
+    }
+
+    /// True when Commit was taken.
+    pub fn is_done(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// What it follows.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+}
+
+/// Entries in chunks up to their limits; no chunk is empty.
+fn chunked(entries: impl Iterator<Item = Entry>) -> Vec<Vec<Entry>> {
+    let mut chunks: Vec<Vec<Entry>> = Vec::new();
     let mut bytes = 0;
     for entry in entries {
         bytes += entry.weight();
-        if !chunk.is_empty() && (bytes > CHUNK_BYTES || chunk.len() == CHUNK_OBJECTS) {
-            break;
+        match chunks.last_mut() {
+            Some(chunk) if bytes <= CHUNK_BYTES && chunk.len() < CHUNK_OBJECTS => chunk.push(entry),
+            _ => {
+                bytes = entry.weight();
+                chunks.push(vec![entry]);
+            }
         }
-        chunk.push(entry);
     }
-    chunk
+    chunks
 }
 
 fn count(number: usize) -> u32 {

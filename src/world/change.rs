@@ -137,6 +137,16 @@ pub enum Change {
         /// SHA-256 of the file's bytes.
         digest: Digest,
     },
+    /// Who had confirmed a kill or a restore when its receipts were collected: everybody, or as far as it got in the
+    /// time that was given. What one node saw; changes nothing.
+    PropagationObserved {
+        /// Where.
+        environment: EnvironmentName,
+        /// The kill or restore.
+        generation: Generation,
+        /// Who had, and how long it took.
+        propagation: Propagation,
+    },
     /// A new epoch begins with this record: an operator accepted that later revisions of the old one are lost.
     EpochStarted {
         /// The epoch that ended.
@@ -157,7 +167,7 @@ pub enum Change {
 
 impl Change {
     /// Every kind this Rampart can fold. A record that holds another is refused with the version that wrote it.
-    pub const KINDS: [&'static str; 14] = [
+    pub const KINDS: [&'static str; 15] = [
         "environment_put",
         "environment_deleted",
         "flag_put",
@@ -170,6 +180,7 @@ impl Change {
         "token_issued",
         "token_revoked",
         "source_imported",
+        "propagation_observed",
         Self::EPOCH_STARTED,
         Self::PAYLOAD_ERASED,
     ];
@@ -196,6 +207,7 @@ impl Change {
             Self::TokenIssued { .. } => "token_issued",
             Self::TokenRevoked { .. } => "token_revoked",
             Self::SourceImported { .. } => "source_imported",
+            Self::PropagationObserved { .. } => "propagation_observed",
             Self::EpochStarted { .. } => Self::EPOCH_STARTED,
             Self::PayloadErased { .. } => Self::PAYLOAD_ERASED,
         }
@@ -213,7 +225,8 @@ impl Change {
             | Self::AllocationSet { environment, .. }
             | Self::FlagKilled { environment, .. }
             | Self::FlagRestored { environment, .. }
-            | Self::SourceImported { environment, .. } => Some(environment),
+            | Self::SourceImported { environment, .. }
+            | Self::PropagationObserved { environment, .. } => Some(environment),
             Self::TokenIssued { .. }
             | Self::TokenRevoked { .. }
             | Self::EpochStarted { .. }
@@ -232,6 +245,35 @@ impl Change {
             _ => None,
         }
     }
+}
+
+/// How far something had got among the subscribers of one node. Counts of clients, and microseconds from publish to
+/// receipt; 0 where there was none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Propagation {
+    /// All that were counted: the sum of the next six.
+    pub subscribers: u64,
+    /// They had it, with the server's set hash.
+    pub confirmed: u64,
+    /// They came later, and had it.
+    pub late_joined: u64,
+    /// Connected, and not yet.
+    pub pending: u64,
+    /// Applied, with something that they could not use.
+    pub rejected: u64,
+    /// Connected, and without acknowledgements.
+    pub unconfirmable: u64,
+    /// Lost without a word, and not yet.
+    pub disconnected: u64,
+    /// To the first receipt.
+    pub first_us: u64,
+    /// To the median receipt.
+    pub p50_us: u64,
+    /// To the 99th percentile of receipts.
+    pub p99_us: u64,
+    /// To the last receipt.
+    pub max_us: u64,
 }
 
 /// Where an object came from: `"api"` or `{"file": {"source": …}}`. A file takes away only what came from that file.

@@ -220,7 +220,7 @@ impl World {
                 self.sources.insert(source.clone(), state);
             }
             // Facts about the journal, not about the world: the epoch comes with the record.
-            Change::EpochStarted { .. } | Change::PayloadErased { .. } => {}
+            Change::PropagationObserved { .. } | Change::EpochStarted { .. } | Change::PayloadErased { .. } => {}
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::chain::{Sealed, seal};
-use super::change::{Change, Origin, Reach};
+use super::change::{Change, Origin, Propagation, Reach};
 use super::digest::{Digest, Epoch, Salt};
 use super::record::{Actor, Draft, Head, Idempotency};
 use crate::access::policy::DataPlaneAuth;
@@ -44,7 +44,7 @@ pub(crate) fn allocation(percent: u32) -> Allocation {
 
 /// One change of any kind that a fold takes in.
 pub(crate) fn change() -> impl Strategy<Value = Change> {
-    (0u8..13, 0u8..2, 0u8..3, 1u64..8, any::<bool>()).prop_map(|(kind, place, n, number, yes)| {
+    (0u8..14, 0u8..2, 0u8..3, 1u64..8, any::<bool>()).prop_map(|(kind, place, n, number, yes)| {
         let (environment, flag) = (environment(place), flag(n));
         let segment = SegmentName::new(["staff", "beta"][usize::from(n % 2)]).unwrap();
         let origin = if yes { Origin::Api } else { Origin::File { source: "flags.yaml".to_owned() } };
@@ -76,6 +76,11 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
                 environments: if yes { Reach::All } else { Reach::Only(BTreeSet::from([environment])) },
                 expires: yes.then(|| Timestamp::from_micros(5)),
             },
+            12 => {
+                let propagation =
+                    Propagation { subscribers: number, confirmed: number, max_us: 7, ..Propagation::default() };
+                Change::PropagationObserved { environment, generation, propagation }
+            }
             11 => Change::TokenRevoked { id: format!("t{n}") },
             _ => Change::SourceImported { source: format!("f{n}"), environment, digest: Digest([place; 32]) },
         }

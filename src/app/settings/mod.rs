@@ -18,6 +18,7 @@ use crate::eval::fractional::FractionalHash;
 use crate::flag::key::EnvironmentName;
 
 use fault::{SettingFault, Source};
+use streams::Streams;
 use table::{Setting, TABLE};
 use value::{Secret, Wrong};
 
@@ -25,6 +26,7 @@ pub mod environment;
 pub mod fault;
 mod file;
 pub mod print;
+pub mod streams;
 pub mod table;
 pub mod value;
 
@@ -154,23 +156,14 @@ pub struct Limits {
     pub max_connections_admin: usize,
     /// Streams on one HTTP/2 connection.
     pub http2_max_concurrent_streams: u32,
+    /// Connections of the data plane that are accepted in a second.
+    pub accepts_per_second: u32,
+    /// TLS handshakes at once.
+    pub handshakes: usize,
+    /// Bytes of memory beyond which no subscription is taken; none: by the cgroup's limit.
+    pub memory: Option<usize>,
     /// Connections that wait in the kernel to be accepted.
     pub backlog: u32,
-}
-
-/// How subscriptions are kept alive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Streams {
-    /// Between two bookmarks on a quiet stream.
-    pub bookmark_interval: Duration,
-    /// Between two HTTP/2 pings.
-    pub keepalive_interval: Duration,
-    /// How long a ping may stay unanswered.
-    pub keepalive_timeout: Duration,
-    /// How long the receipt of a kill may take before the subscriber counts as late.
-    pub kill_ack_deadline: Duration,
-    /// How long the receipt of a change may take before the subscriber counts as late.
-    pub change_ack_deadline: Duration,
 }
 
 /// How flagd's protocols are served.
@@ -400,17 +393,10 @@ impl Values<'_> {
             max_connections_data: self.get("limits.max_connections_data", value::count)?,
             max_connections_admin: self.get("limits.max_connections_admin", value::count)?,
             http2_max_concurrent_streams: self.get("limits.http2_max_concurrent_streams", value::count)?,
+            accepts_per_second: self.get("limits.accepts_per_second", value::count)?,
+            handshakes: self.get("limits.handshakes", value::count)?,
+            memory: self.find("limits.memory", value::bytes)?,
             backlog: self.get("limits.backlog", value::count)?,
-        })
-    }
-
-    fn streams(&self) -> Result<Streams, SettingFault> {
-        Ok(Streams {
-            bookmark_interval: self.get("streams.bookmark_interval", value::duration)?,
-            keepalive_interval: self.get("streams.keepalive_interval", value::duration)?,
-            keepalive_timeout: self.get("streams.keepalive_timeout", value::duration)?,
-            kill_ack_deadline: self.get("streams.kill_ack_deadline", value::duration)?,
-            change_ack_deadline: self.get("streams.change_ack_deadline", value::duration)?,
         })
     }
 

@@ -184,7 +184,8 @@ fn goodbye_reason(reason: GoodbyeReason) -> wire::GoodbyeReason {
     }
 }
 
-fn object(entry: &Entry) -> wire::Object {
+/// One object or tombstone.
+pub fn object(entry: &Entry) -> wire::Object {
     let key = entry.key();
     let bytes = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
     let live = entry.live();
@@ -206,5 +207,17 @@ fn commit(commit: &Commit) -> wire::Commit {
         digest: Bytes::copy_from_slice(&commit.digest),
         set_hash: Bytes::copy_from_slice(&commit.set_hash.to_bytes()),
         object_count: commit.object_count,
+    }
+}
+
+/// One object that a client cannot use.
+pub fn object_error(error: &ObjectError) -> wire::ObjectError {
+    wire::ObjectError {
+        kind: i32::try_from(error.key.kind()).unwrap_or(0),
+        flag_set: error.key.flag_set().map(str::to_owned),
+        key: error.key.key().to_owned(),
+        revision: error.revision.0,
+        code: error.code.clone(),
+        message: error.message.clone(),
     }
 }

@@ -66,7 +66,7 @@ impl Evaluation for EvaluationService {
 impl EvaluationService {
     /// Who calls, what it sees, and one request from what it may ask now.
     fn admit(&self, headers: &HeaderMap, extensions: &Extensions, method: &str) -> Result<Admitted, Problem> {
-        let admitted = self.0.admit(headers, method, "")?;
+        let admitted = self.0.door.admit_to(headers, None, ("POST", method), "")?;
         let peer = extensions.get::<Peer>().and_then(Peer::ip);
         self.0.door.spend(admitted.principal.as_ref(), peer, admitted.now)?;
         Ok(admitted)

@@ -4,7 +4,6 @@ use http::StatusCode;
 use tonic::{Code, Status};
 
 use crate::serve::http::problem::Problem;
-use crate::sync::server::ProtocolFault;
 
 /// The number of a problem's status, for protocols that share gRPC's.
 pub fn number(problem: &Problem) -> u32 {
@@ -32,17 +31,5 @@ fn code_of(problem: &Problem) -> Code {
         StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
         _ => Code::Internal,
-    }
-}
-
-/// The stable identifier of a protocol fault.
-pub fn code(fault: ProtocolFault) -> &'static str {
-    match fault {
-        ProtocolFault::HelloExpected => "hello-expected",
-        ProtocolFault::HelloRepeated => "hello-repeated",
-        ProtocolFault::HelloField(_) => "hello-field",
-        ProtocolFault::AckTooEarly => "ack-too-early",
-        ProtocolFault::ResyncLoop => "resync-loop",
-        ProtocolFault::TooLong => "too-long",
     }
 }

@@ -11,3 +11,4 @@ pub(in crate::serve) mod fixture;
 pub mod ofrep;
 pub mod problem;
 pub mod request_id;
+pub mod stream;

@@ -33,6 +33,8 @@ pub enum Missing {
     Token,
     /// A flag set.
     FlagSet,
+    /// An open stream.
+    Stream,
 }
 
 /// Why a request is not answered as it asked.
@@ -142,6 +144,7 @@ impl Missing {
             Self::Environment => ("environment-not-found", "No such environment"),
             Self::Token => ("token-not-found", "No such token"),
             Self::FlagSet => ("flag-set-not-found", "No such flag set"),
+            Self::Stream => ("stream-not-found", "No such open stream"),
         }
     }
 }

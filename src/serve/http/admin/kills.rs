@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use serde::Deserialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::call::{Asked, Params, Text, WriteQuery, environment, flag};
+use super::call::{Asked, Params, Text, environment, flag};
+use super::receipts::{ReceiptsView, WaitQuery, of_kill};
 use super::refused::{bad, bad_json};
-use super::{Admin, outcome};
-use crate::control::command::{Command, Targets};
+use super::{Admin, json, status_of};
+use crate::control::command::{Command, Outcome, Targets};
+use crate::flag::key::EnvironmentName;
 use crate::flag::time::Generation;
 use crate::serve::http::problem::Problem;
 
@@ -54,6 +56,53 @@ pub enum FlagName {
     },
 }
 
+/// Query parameters of a kill or a restore.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct SwitchQuery {
+    /// The flag set, for flags that belong to one.
+    flag_set: Option<String>,
+    /// Why; recorded in the audit trail.
+    reason: Option<String>,
+    /// Answer when this many subscribers have confirmed: `all`, a share (`0.999`) or a percentage (`99.9%`).
+    wait: Option<String>,
+    /// Answer after this long in any case: `25s`, `500ms`; at most `60s`.
+    timeout: Option<String>,
+    /// How many of those that have not confirmed to name; at most 1000, 100 where left out.
+    names: Option<usize>,
+}
+
+/// What was done, and who has confirmed it where that was asked for.
+#[derive(Debug, Serialize)]
+struct Confirmed<'a> {
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipts: Option<ReceiptsView>,
+}
+
+/// The answer to a kill or a restore that was carried out. It waits last, so that what is asked wrongly is refused
+/// before anything is done, and what was done stands whoever confirms.
+async fn confirmed(
+    admin: &Admin,
+    environment: &EnvironmentName,
+    outcome: &Outcome,
+    query: &WaitQuery,
+) -> Result<Response, Problem> {
+    let receipts = of_kill(admin, environment, outcome.generation, query).await?;
+    Ok(json(status_of(outcome), &Confirmed { outcome, receipts }))
+}
+
+impl SwitchQuery {
+    /// Its parts: how to wait, the flag set, the reason.
+    fn parts(self) -> Result<(WaitQuery, Option<String>, Option<String>), Problem> {
+        let wait = WaitQuery { wait: self.wait, timeout: self.timeout, names: self.names };
+        wait.check()?;
+        Ok((wait, self.flag_set, self.reason))
+    }
+}
+
 fn one_body(body: &[u8]) -> Result<OneBody, Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(OneBody::default());
@@ -80,66 +129,80 @@ fn many(body: &[u8]) -> Result<(Targets, Option<String>, Option<Generation>), Pr
 /// Kill one flag: serve its safe variant to everybody, at once. Answers 200 when it is journaled, 202 when it is in
 /// force and the journal cannot be written yet; `durability` says where it is kept until then.
 #[utoipa::path(post, path = "/v1/environments/{env}/flags/{key}/kill",
-    params(("env" = String, Path), ("key" = String, Path), WriteQuery), request_body = OneBody,
+    params(("env" = String, Path), ("key" = String, Path), SwitchQuery), request_body = OneBody,
     responses((status = 200, body = Value, description = "in force and journaled"), (status = 202, body = Value, description = "in force"),
         (status = 404, description = "no such flag")), tag = "kill")]
 pub async fn kill(
     State(admin): State<Admin>,
     Path((env, key)): Path<(String, String)>,
-    Params(query): Params<WriteQuery>,
+    Params(query): Params<SwitchQuery>,
     asked: Asked,
     Text(body): Text,
 ) -> Result<Response, Problem> {
-    let targets = Targets::Flags(BTreeSet::from([flag(&key, query.flag_set.as_deref())?]));
-    let call = asked.call(one_body(&body)?.reason.or(query.reason), &body)?;
-    Ok(outcome(&admin.control.kill(&environment(&env)?, &targets, call).await?))
+    let (wait, flag_set, reason) = query.parts()?;
+    let targets = Targets::Flags(BTreeSet::from([flag(&key, flag_set.as_deref())?]));
+    let call = asked.call(one_body(&body)?.reason.or(reason), &body)?;
+    let environment = environment(&env)?;
+    let outcome = admin.control.kill(&environment, &targets, call).await?;
+    confirmed(&admin, &environment, &outcome, &wait).await
 }
 
 /// Kill many flags in one record.
-#[utoipa::path(post, path = "/v1/environments/{env}/kill", params(("env" = String, Path)), request_body = ManyBody,
+#[utoipa::path(post, path = "/v1/environments/{env}/kill", params(("env" = String, Path), SwitchQuery), request_body = ManyBody,
     responses((status = 200, body = Value, description = "in force and journaled"), (status = 202, body = Value, description = "in force"),
         (status = 404, description = "no such flag or tag")), tag = "kill")]
 pub async fn kill_many(
     State(admin): State<Admin>,
     Path(env): Path<String>,
+    Params(query): Params<SwitchQuery>,
     asked: Asked,
     Text(body): Text,
 ) -> Result<Response, Problem> {
+    let (wait, _, asked_reason) = query.parts()?;
     let (targets, reason, _) = many(&body)?;
-    let call = asked.call(reason, &body)?;
-    Ok(outcome(&admin.control.kill(&environment(&env)?, &targets, call).await?))
+    let call = asked.call(reason.or(asked_reason), &body)?;
+    let environment = environment(&env)?;
+    let outcome = admin.control.kill(&environment, &targets, call).await?;
+    confirmed(&admin, &environment, &outcome, &wait).await
 }
 
 /// Restore one flag: serve by its definition again.
 #[utoipa::path(post, path = "/v1/environments/{env}/flags/{key}/restore",
-    params(("env" = String, Path), ("key" = String, Path), WriteQuery), request_body = OneBody,
+    params(("env" = String, Path), ("key" = String, Path), SwitchQuery), request_body = OneBody,
     responses((status = 200, body = Value, description = "what was done"), (status = 409, description = "it was killed again")), tag = "kill")]
 pub async fn restore(
     State(admin): State<Admin>,
     Path((env, key)): Path<(String, String)>,
-    Params(query): Params<WriteQuery>,
+    Params(query): Params<SwitchQuery>,
     asked: Asked,
     Text(body): Text,
 ) -> Result<Response, Problem> {
-    let targets = Targets::Flags(BTreeSet::from([flag(&key, query.flag_set.as_deref())?]));
+    let (wait, flag_set, reason) = query.parts()?;
+    let targets = Targets::Flags(BTreeSet::from([flag(&key, flag_set.as_deref())?]));
     let said = one_body(&body)?;
     let generation = said.generation.map(Generation);
-    let command = Command::Restore { environment: environment(&env)?, targets, generation };
-    let call = asked.call(said.reason.or(query.reason), &body)?;
-    Ok(outcome(&admin.control.submit(command, call).await?))
+    let environment = environment(&env)?;
+    let command = Command::Restore { environment: environment.clone(), targets, generation };
+    let call = asked.call(said.reason.or(reason), &body)?;
+    let outcome = admin.control.submit(command, call).await?;
+    confirmed(&admin, &environment, &outcome, &wait).await
 }
 
 /// Restore many flags in one record.
-#[utoipa::path(post, path = "/v1/environments/{env}/restore", params(("env" = String, Path)), request_body = ManyBody,
+#[utoipa::path(post, path = "/v1/environments/{env}/restore", params(("env" = String, Path), SwitchQuery), request_body = ManyBody,
     responses((status = 200, body = Value, description = "what was done"), (status = 409, description = "one was killed again")), tag = "kill")]
 pub async fn restore_many(
     State(admin): State<Admin>,
     Path(env): Path<String>,
+    Params(query): Params<SwitchQuery>,
     asked: Asked,
     Text(body): Text,
 ) -> Result<Response, Problem> {
+    let (wait, _, asked_reason) = query.parts()?;
     let (targets, reason, generation) = many(&body)?;
-    let command = Command::Restore { environment: environment(&env)?, targets, generation };
-    let call = asked.call(reason, &body)?;
-    Ok(outcome(&admin.control.submit(command, call).await?))
+    let environment = environment(&env)?;
+    let command = Command::Restore { environment: environment.clone(), targets, generation };
+    let call = asked.call(reason.or(asked_reason), &body)?;
+    let outcome = admin.control.submit(command, call).await?;
+    confirmed(&admin, &environment, &outcome, &wait).await
 }

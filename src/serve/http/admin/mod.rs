@@ -19,6 +19,7 @@ use crate::control::{Control, Random};
 use crate::flag::time::Revision;
 use crate::serve::http::body::BodyLimits;
 use crate::serve::metrics::Metrics;
+use crate::serve::subscription::receipts::Waiters;
 
 pub mod audit;
 pub mod call;
@@ -26,6 +27,7 @@ pub mod environments;
 pub mod flags;
 pub mod kills;
 pub mod probes;
+pub mod receipts;
 pub mod refused;
 pub mod segments;
 pub mod tokens;
@@ -35,6 +37,8 @@ pub mod tokens;
 pub struct Admin {
     /// The one writer.
     pub control: Control,
+    /// Who waits for receipts.
+    pub waiters: Waiters,
     /// Random bytes for new tokens.
     pub random: Random,
     /// What is counted.
@@ -82,6 +86,8 @@ pub fn routes() -> (Router<Admin>, String) {
         .routes(routes!(kills::restore))
         .routes(routes!(kills::kill_many))
         .routes(routes!(kills::restore_many))
+        .routes(routes!(receipts::read))
+        .routes(routes!(receipts::subscribers))
         .routes(routes!(segments::list))
         .routes(routes!(segments::get, segments::put, segments::delete))
         .routes(routes!(audit::read))
@@ -103,8 +109,11 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 
 /// The answer to a write: 202 while it is in force and not in the journal yet.
 fn outcome(outcome: &Outcome) -> Response {
-    let status = if outcome.durability == Durability::Journal { StatusCode::OK } else { StatusCode::ACCEPTED };
-    json(status, outcome)
+    json(status_of(outcome), outcome)
+}
+
+fn status_of(outcome: &Outcome) -> StatusCode {
+    if outcome.durability == Durability::Journal { StatusCode::OK } else { StatusCode::ACCEPTED }
 }
 
 fn set_etag(response: &mut Response, revision: Revision) {
