@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -153,17 +153,28 @@ impl Board {
 
     /// Waits for every client of the round.
     pub async fn round(&self, limit: Duration) -> Result<Times> {
-        self.until("the last client's message", limit, |state| state.times.len() >= state.expected).await?;
+        // Who is gone gets no message: there is no point in waiting.
+        self.until("the last client's message", limit, |state| state.lost > 0 || state.times.len() >= state.expected)
+            .await?;
         let times = std::mem::take(&mut self.read().times);
         match Times::of(times) {
-            Some(times) => Ok(times),
-            None => bail!("a round without clients"),
+            Some(times) if self.read().lost == 0 => Ok(times),
+            _ => bail!("{} streams were lost: {}", self.read().lost, self.read().why.as_deref().unwrap_or("-")),
         }
     }
 
     /// Waits until everybody has everything.
     pub async fn all_synced(&self, limit: Duration) -> Result<()> {
         self.until("the last client to be in sync", limit, |state| state.synced >= state.expected).await
+    }
+
+    /// The same, but whoever is lost is not coming back.
+    pub async fn all_there(&self, limit: Duration) -> Result<()> {
+        let what = "the last client to be in sync";
+        self.until(what, limit, |state| state.lost > 0 || state.synced >= state.expected).await?;
+        let state = self.read();
+        ensure!(state.lost == 0, "{} streams were lost: {}", state.lost, state.why.as_deref().unwrap_or("-"));
+        Ok(())
     }
 
     async fn until(&self, what: &str, limit: Duration, done: impl Fn(&State) -> bool) -> Result<()> {

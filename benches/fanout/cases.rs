@@ -172,10 +172,9 @@ pub async fn has(rampart: &Rampart, transport: Transport) -> Result<bool> {
     if transport == Transport::Grpc {
         return Ok(true);
     }
-    // Anything but "no such route": a body that means nothing is refused by the route itself.
+    // A body that means nothing is refused by the route itself, with another status than that of a missing route.
     let answer = Keep::connect(rampart.data, None).await?.ask("POST", "/v1/stream/acks", b"{}").await?;
-    let problem = String::from_utf8_lossy(&answer.body);
-    Ok(answer.status != 405 && !(answer.status == 404 && problem.contains("no-such-route")) || answer.status == 400)
+    Ok(!matches!(answer.status, 404 | 405))
 }
 
 /// Measures Rampart, once for each load with the same subscribers; none where it has no such way of subscribing.

@@ -65,7 +65,7 @@ impl Crowd {
                 }
             });
         }
-        board.all_synced(GATHERING).await?;
+        board.all_there(GATHERING).await?;
         Ok(crowd)
     }
 
