@@ -21,6 +21,9 @@ pub struct Arguments {
     /// Kills per case; medians and the worst are reported.
     #[arg(long, default_value_t = 5)]
     pub rounds: usize,
+    /// Flags of the environment, all of which every subscriber gets first.
+    #[arg(long, default_value_t = 100)]
+    pub flags: usize,
     /// Where the figures go.
     #[arg(long, default_value = "target/bench/fanout.json")]
     pub json: PathBuf,
@@ -105,6 +108,8 @@ pub enum Role {
         token: PathBuf,
         /// Changes a second.
         rate: u32,
+        /// Flags that are changed in turn.
+        flags: usize,
     },
     /// Ask for evaluations.
     #[command(hide = true)]
@@ -125,6 +130,7 @@ impl Arguments {
             self.rounds = 3;
         }
         self.rounds = self.rounds.max(1);
+        self.flags = self.flags.max(1);
         self
     }
 }

@@ -106,11 +106,15 @@ impl Board {
         state.began
     }
 
+    /// A client heard something, whatever it was.
+    pub fn heard(&self) {
+        self.read().messages += 1;
+    }
+
     /// A client has a message of this position.
     pub fn arrived(&self, mark: &mut Mark, position: u64, at: Instant) {
         let mut state = self.read();
         state.newest = state.newest.max(position);
-        state.messages += 1;
         if position < state.threshold || mark.round == state.round {
             return;
         }

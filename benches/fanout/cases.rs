@@ -60,8 +60,10 @@ pub struct Round {
     pub last_receipt_us: Option<u64>,
     /// What it says about receipts.
     pub receipts: Option<Value>,
-    /// Processor time of the server for each client; only where it had nothing else to do.
+    /// Processor time of the server for each client, receipts included; only where it had nothing else to do.
     pub cpu_us: Option<f64>,
+    /// Messages to each client until the server was quiet again; only where it had nothing else to do.
+    pub messages: Option<f64>,
 }
 
 /// A case before it is measured.
@@ -71,6 +73,8 @@ pub struct Plan {
     pub subscribers: usize,
     /// How many messages.
     pub rounds: usize,
+    /// How many flags Rampart has, the one that is killed not counted.
+    pub flags: usize,
 }
 
 impl Plan {
@@ -126,6 +130,7 @@ pub async fn bare(machine: &Machine, plan: Plan, kind: Bare) -> Result<Case> {
     let mut rounds = Vec::new();
     for _ in 0..plan.rounds {
         let spent = machine::processor_time(process)?;
+        let heard = crowd.board.read().messages;
         let began = crowd.board.begin();
         writer.fire().await?;
         let answered_us = began.elapsed().as_micros();
@@ -140,6 +145,7 @@ pub async fn bare(machine: &Machine, plan: Plan, kind: Bare) -> Result<Case> {
             last_receipt_us: answered_us,
             receipts: None,
             cpu_us: Some(cpu.as_secs_f64() * 1e6 / plan.subscribers as f64),
+            messages: Some((crowd.board.read().messages - heard) as f64 / plan.subscribers as f64),
         });
     }
     crowd.leave().await;
@@ -158,8 +164,8 @@ pub async fn bare(machine: &Machine, plan: Plan, kind: Bare) -> Result<Case> {
 }
 
 /// Puts the flags that the cases need.
-pub async fn furnish(admin: &mut Keep) -> Result<()> {
-    let churned = (0..load::CHURNED).map(|number| format!("fanout-{number}"));
+pub async fn furnish(admin: &mut Keep, flags: usize) -> Result<()> {
+    let churned = (0..flags).map(|number| format!("fanout-{number}"));
     for key in churned.chain([load::KILLED.to_owned()]) {
         let body = load::definition(0);
         admin.ask("PUT", &load::flag_path(&key), body.as_bytes()).await?.json().context("a flag cannot be put")?;
@@ -184,7 +190,7 @@ pub async fn rampart(machine: &Machine, plan: Plan, transport: Transport, loads:
         return Ok(None);
     }
     let mut admin = Keep::connect(server.admin, Some(server.token()?)).await?;
-    furnish(&mut admin).await?;
+    furnish(&mut admin, plan.flags).await?;
     let (word, speak) = match transport {
         Transport::Grpc => ("grpc", Speak::Subscribe),
         Transport::Sse => ("sse", Speak::Events),
@@ -201,7 +207,7 @@ pub async fn rampart(machine: &Machine, plan: Plan, transport: Transport, loads:
         let mut admin = Keep::connect(server.admin, Some(server.token()?)).await?;
         let busy = match load {
             Load::Idle => None,
-            Load::Busy => Some(Busy::start(machine, &server).await?),
+            Load::Busy => Some(Busy::start(machine, &server, plan.flags).await?),
         };
         let mut rounds = Vec::new();
         for _ in 0..plan.rounds {
@@ -238,17 +244,19 @@ async fn kill(admin: &mut Keep, crowd: &Crowd, process: u32, idle: bool, plan: P
     }
     let path = format!("{}/kill?wait=all&timeout=30s", load::flag_path(load::KILLED));
     let spent = machine::processor_time(process)?;
+    let heard = crowd.board.read().messages;
     let began = crowd.board.begin();
     let answer = admin.ask("POST", &path, b"").await?;
     let answered_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let receipts = answer.json().context("a kill")?.get("receipts").cloned();
     let times = crowd.board.round(ROUND).await.context("a kill")?;
-    let mut cpu_us = None;
+    let (mut cpu_us, mut messages) = (None, None);
     if idle {
         machine::until_quiet(process).await?;
         let spent = machine::processor_time(process)?.saturating_sub(spent);
         cpu_us = Some(spent.as_secs_f64() * 1e6 / plan.subscribers as f64);
+        messages = Some((crowd.board.read().messages - heard) as f64 / plan.subscribers as f64);
     }
     let last_receipt_us = receipts.as_ref().and_then(|receipts| receipts.get("maxUs")).and_then(Value::as_u64);
-    Ok(Round { times, answered_us: Some(answered_us), last_receipt_us, receipts, cpu_us })
+    Ok(Round { times, answered_us: Some(answered_us), last_receipt_us, receipts, cpu_us, messages })
 }

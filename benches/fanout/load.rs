@@ -16,8 +16,6 @@ use crate::http1::Keep;
 use crate::machine::Machine;
 use crate::process::{Rampart, Running, own_program, read_token};
 
-/// Flags that are changed in turn.
-pub const CHURNED: usize = 100;
 /// Changes a second that are tried.
 const RATE: u32 = 100;
 /// Connections that ask for evaluations.
@@ -47,10 +45,13 @@ pub struct Busy {
 
 impl Busy {
     /// Starts them, and gives them time to get going.
-    pub async fn start(machine: &Machine, rampart: &Rampart) -> Result<Self> {
+    pub async fn start(machine: &Machine, rampart: &Rampart, flags: usize) -> Result<Self> {
         let program = own_program()?;
         let mut churn = machine.on_generator_core(&program);
-        churn.args(["churn", &rampart.admin.to_string()]).arg(rampart.token_file()).arg(RATE.to_string());
+        churn
+            .args(["churn", &rampart.admin.to_string()])
+            .arg(rampart.token_file())
+            .args([RATE.to_string(), flags.to_string()]);
         let mut flood = machine.on_generator_core(&program);
         flood.args(["flood", &rampart.data.to_string(), &CONNECTIONS.to_string()]);
         let busy = Self { churn: Running::start(&mut churn)?, flood: Running::start(&mut flood)? };
@@ -106,7 +107,7 @@ fn note(times: &Times64, began: std::time::Instant) {
 }
 
 /// Changes flags one after another, at most `rate` a second.
-pub async fn churn(admin: SocketAddr, token: &Path, rate: u32) -> Result<()> {
+pub async fn churn(admin: SocketAddr, token: &Path, rate: u32, flags: usize) -> Result<()> {
     let mut connection = Keep::connect(admin, Some(read_token(token)?)).await?;
     let (began, times) = (clock::now(), Times64::default());
     let mut tick = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
@@ -115,10 +116,10 @@ pub async fn churn(admin: SocketAddr, token: &Path, rate: u32) -> Result<()> {
     let working = async {
         for version in 1_u64.. {
             tick.tick().await;
-            let key = format!("fanout-{}", version % CHURNED as u64);
+            let key = format!("fanout-{}", version % flags as u64);
             let asked = clock::now();
             // Another version each time the flag's turn comes, so that there is something to change.
-            let body = definition(version / CHURNED as u64 + 50);
+            let body = definition(version / flags as u64 + 50);
             let answer = connection.ask("PUT", &flag_path(&key), body.as_bytes()).await?;
             ensure!(answer.status < 300, "a change: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
             note(&times, asked);
@@ -141,7 +142,7 @@ pub async fn flood(data: SocketAddr, connections: usize) -> Result<()> {
         asking.spawn(async move {
             let mut connection = Keep::connect(data, None).await?;
             let body = format!(r#"{{"context": {{"targetingKey": "user-{number}", "plan": "pro"}}}}"#);
-            let request = connection.request("POST", "/ofrep/v1/evaluate/flags/fanout-1", body.as_bytes());
+            let request = connection.request("POST", "/ofrep/v1/evaluate/flags/fanout-0", body.as_bytes());
             loop {
                 let asked = clock::now();
                 let answer = connection.send(&request).await?;

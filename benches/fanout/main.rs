@@ -50,7 +50,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     runtime.block_on(async {
         match (&arguments.role, machine) {
             (Some(Role::Bare { kind }), _) => bare::serve(*kind).await,
-            (Some(Role::Churn { admin, token, rate }), _) => load::churn(*admin, token, *rate).await,
+            (Some(Role::Churn { admin, token, rate, flags }), _) => load::churn(*admin, token, *rate, *flags).await,
             (Some(Role::Flood { data, connections }), _) => load::flood(*data, *connections).await,
             (None, Some(machine)) => measure(arguments, machine).await,
             (None, None) => Ok(()),
@@ -63,19 +63,19 @@ async fn measure(arguments: &Arguments, machine: Machine) -> Result<()> {
     let mut cases = Vec::new();
     if !arguments.no_kills {
         for subscribers in &arguments.subscribers {
-            let plan = Plan { subscribers: *subscribers, rounds: arguments.rounds };
+            let plan = Plan { subscribers: *subscribers, rounds: arguments.rounds, flags: arguments.flags };
             kills(arguments, &machine, plan, &mut cases).await.with_context(|| format!("{subscribers} subscribers"))?;
         }
     }
     let mut storm = None;
     if arguments.storm {
         println!("storm: {} subscribers …", arguments.storm_subscribers);
-        storm = Some(storm::storm(&machine, arguments.storm_subscribers).await.context("storm")?);
+        storm = Some(storm::storm(&machine, arguments.storm_subscribers, arguments.flags).await.context("storm")?);
     }
     let mut drain = None;
     if arguments.drain {
         println!("drain: {} subscribers …", arguments.storm_subscribers);
-        drain = Some(storm::drain(&machine, arguments.storm_subscribers).await.context("drain")?);
+        drain = Some(storm::drain(&machine, arguments.storm_subscribers, arguments.flags).await.context("drain")?);
     }
     let report = Report::of(machine, cases, storm, drain);
     report.print();

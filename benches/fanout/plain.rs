@@ -41,6 +41,7 @@ impl Talk for Plain {
             bytes,
             |_| Some(MESSAGE),
             |message| {
+                board.heard();
                 let number = message.first_chunk().context("a message without a number")?;
                 board.arrived(mark, u64::from_be_bytes(*number), at);
                 board.synced(mark, at);

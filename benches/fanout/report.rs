@@ -92,7 +92,7 @@ impl Case {
         let maybe = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.1}"));
         let load = if self.load == Load::Busy { "busy" } else { "idle" };
         format!(
-            "{:<22} {:<4} {load:<4} {:>6} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>8} {:>7} {:>7.1} {:>6} {:>6} {:>6} {:>6}",
+            "{:<22} {:<4} {load:<4} {:>6} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>8} {:>7} {:>6} {:>7.1} {:>6} {:>6} {:>6} {:>6}",
             self.server,
             self.transport,
             self.subscribers,
@@ -103,6 +103,7 @@ impl Case {
             self.worst_ms(),
             maybe(self.last_receipt_ms()),
             maybe(self.cpu_us()),
+            maybe(self.middle(|round| round.messages)),
             self.memory_kib,
             beside("bare tcp"),
             beside("bare tonic"),
@@ -134,8 +135,11 @@ impl Report {
         let mut figures = Vec::new();
         for case in cases.iter().filter(|case| case.is_rampart()) {
             let name = format!("{} {}", case.subscribers, case.transport);
-            let limit = f64::from(32);
-            figures.push(Figure::at_most(format!("{name}: KiB per idle subscriber"), case.memory_kib, limit));
+            let memory = format!("{name}: KiB per idle subscriber");
+            // Both loads have the same subscribers.
+            if figures.iter().all(|figure: &Figure| figure.name != memory) {
+                figures.push(Figure::at_most(memory, case.memory_kib, 32.0));
+            }
             if case.load == Load::Busy {
                 figures.push(Figure::at_most(format!("{name}: p99 under churn and load, ms"), case.p99_ms(), 1_000.0));
                 continue;
@@ -165,11 +169,24 @@ impl Report {
         println!("\n{}", self.machine.line());
         if !self.cases.is_empty() {
             println!(
-                "\n{:<22} {:<4} {:<4} {:>6} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>7} {:>27}",
-                "", "", "", "", "", "p50", "p99", "last", "worst", "last", "CPU", "KiB", "ratio of the end to bare"
+                "\n{:<22} {:<4} {:<4} {:>6} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>6} {:>7} {:>27}",
+                "",
+                "",
+                "",
+                "",
+                "",
+                "p50",
+                "p99",
+                "last",
+                "worst",
+                "last",
+                "CPU",
+                "msgs",
+                "KiB",
+                "ratio of the end to bare"
             );
             println!(
-                "{:<22} {:<4} {:<4} {:>6} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>7} {:>6} {:>6} {:>6} {:>6}",
+                "{:<22} {:<4} {:<4} {:>6} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>6} {:>7} {:>6} {:>6} {:>6} {:>6}",
                 "server",
                 "by",
                 "load",
@@ -181,6 +198,7 @@ impl Report {
                 "client",
                 "receipt",
                 "µs/sub",
+                "/sub",
                 "/sub",
                 "tcp",
                 "tonic",

@@ -112,6 +112,7 @@ impl Events {
     fn event(&mut self, event: &str, at: Instant) -> Result<()> {
         let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim_start);
         let data = field("data:");
+        self.board.heard();
         let Some(acks) = self.acks.clone() else {
             let Some(data) = data else { return Ok(()) };
             let number =

@@ -54,9 +54,9 @@ pub struct Drain {
 }
 
 /// Kills the server under its subscribers and starts it again.
-pub async fn storm(machine: &Machine, subscribers: usize) -> Result<Storm> {
+pub async fn storm(machine: &Machine, subscribers: usize, flags: usize) -> Result<Storm> {
     let mut server = Rampart::start(machine)?;
-    furnish(&mut Keep::connect(server.admin, Some(server.token()?)).await?).await?;
+    furnish(&mut Keep::connect(server.admin, Some(server.token()?)).await?, flags).await?;
     let crowd = Crowd::faithful(server.data, subscribers).await?;
     clock::pause(Duration::from_secs(1)).await;
     let killed = clock::now();
@@ -80,9 +80,9 @@ pub async fn storm(machine: &Machine, subscribers: usize) -> Result<Storm> {
 }
 
 /// Stops the server under its subscribers.
-pub async fn drain(machine: &Machine, subscribers: usize) -> Result<Drain> {
+pub async fn drain(machine: &Machine, subscribers: usize, flags: usize) -> Result<Drain> {
     let mut server = Rampart::start(machine)?;
-    furnish(&mut Keep::connect(server.admin, Some(server.token()?)).await?).await?;
+    furnish(&mut Keep::connect(server.admin, Some(server.token()?)).await?, flags).await?;
     let crowd = Crowd::gather(Speak::Subscribe, server.data, subscribers, subscribers).await?;
     let began = clock::now();
     server.running.terminate()?;

@@ -93,6 +93,7 @@ impl Call for Subscriber {
     }
 
     fn message(&mut self, message: &[u8], at: Instant) -> Result<Option<Vec<u8>>> {
+        self.board.heard();
         let message = wire::ServerMessage::decode(message)?;
         let nonce = message.nonce;
         let answer = match message.message {
@@ -150,6 +151,7 @@ impl Call for Watcher {
     }
 
     fn message(&mut self, message: &[u8], at: Instant) -> Result<Option<Vec<u8>>> {
+        self.board.heard();
         let set = wire::KillSet::decode(message)?;
         self.board.arrived(&mut self.mark, set.generation, at);
         self.board.synced(&mut self.mark, at);
