@@ -45,6 +45,9 @@ pub struct Arguments {
     /// Subscribers of --storm and --drain.
     #[arg(long, default_value_t = 10_000)]
     pub storm_subscribers: usize,
+    /// Another build of the server, to compare.
+    #[arg(long)]
+    pub rampart: Option<PathBuf>,
     /// Leave the choice of cores to the kernel.
     #[arg(long)]
     pub no_pin: bool,

@@ -257,6 +257,13 @@ async fn kill(admin: &mut Keep, crowd: &Crowd, process: u32, idle: bool, plan: P
         cpu_us = Some(spent.as_secs_f64() * 1e6 / plan.subscribers as f64);
         messages = Some((crowd.board.read().messages - heard) as f64 / plan.subscribers as f64);
     }
-    let last_receipt_us = receipts.as_ref().and_then(|receipts| receipts.get("maxUs")).and_then(Value::as_u64);
+    let last_receipt_us = receipts.as_ref().and_then(|receipts| last_receipt(receipts, times));
     Ok(Round { times, answered_us: Some(answered_us), last_receipt_us, receipts, cpu_us, messages })
+}
+
+/// When the server had the last receipt, if it had all. It counts from its own publishing and not from the request, so
+/// its word is not taken for less than what the last client saw: no receipt comes before what it is for.
+fn last_receipt(receipts: &Value, times: Times) -> Option<u64> {
+    receipts.get("reached").and_then(Value::as_bool).filter(|reached| *reached)?;
+    Some(receipts.get("maxUs")?.as_u64()?.max(times.max_us.into()))
 }

@@ -2,7 +2,7 @@
 //! kept on cores of their own. Reads `/proc`; measures nothing itself.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use crate::clock;
 
+/// The server of this repository, built by the same cargo.
+const RAMPART: &str = env!("CARGO_BIN_EXE_rampart");
 /// A tick of `/proc/PID/stat`: 100 a second on every Linux that is in use.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -27,20 +29,23 @@ pub struct Machine {
     pub pinned: bool,
     /// The commit that is measured, if git knows it.
     pub commit: Option<String>,
+    /// The server that is measured.
+    pub rampart: PathBuf,
     /// Files that a process may hold open.
     pub files: u64,
 }
 
 impl Machine {
     /// Looks around, and takes core 1 for this process where there are two and `taskset`.
-    pub fn settle(pin: bool) -> Result<Self> {
+    pub fn settle(pin: bool, rampart: Option<&Path>) -> Result<Self> {
         let cores = std::thread::available_parallelism().context("the number of cores")?.get();
         let pinned = pin && cores > 1 && said("taskset", &["--version"]).is_some() && pin_self();
+        let rampart = rampart.unwrap_or(Path::new(RAMPART)).to_owned();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let processor = processor.map_or_else(|| "?".to_owned(), |(_, name)| name.trim().to_owned());
-        Ok(Self { cores, processor, kernel, pinned, commit: commit(), files: raise_files()? })
+        Ok(Self { cores, processor, kernel, pinned, rampart, commit: commit(), files: raise_files()? })
     }
 
     /// One line for people.

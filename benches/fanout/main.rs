@@ -45,7 +45,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     // Before the runtime: its threads inherit the core.
-    let machine = arguments.role.is_none().then(|| Machine::settle(!arguments.no_pin)).transpose()?;
+    let machine = arguments
+        .role
+        .is_none()
+        .then(|| Machine::settle(!arguments.no_pin, arguments.rampart.as_deref()))
+        .transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
     runtime.block_on(async {
         match (&arguments.role, machine) {

@@ -16,8 +16,6 @@ use crate::arguments::Bare;
 use crate::machine::Machine;
 use crate::{clock, converse};
 
-/// The server of this repository, built by the same cargo.
-const RAMPART: &str = env!("CARGO_BIN_EXE_rampart");
 /// How long a process may take to say where it listens, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -142,7 +140,7 @@ pub fn read_token(file: &Path) -> Result<String> {
 }
 
 fn run(machine: &Machine, folder: &Path, [data, admin]: [&str; 2]) -> Result<(Running, SocketAddr, SocketAddr)> {
-    let mut command = machine.on_server_core(Path::new(RAMPART));
+    let mut command = machine.on_server_core(&machine.rampart);
     // Nothing of the caller's environment may change what is measured.
     command.args(["serve", "--listen", data, "--admin-listen", admin, "--log-filter", "error", "--data-dir"]);
     command.arg(folder).env_clear();

@@ -79,6 +79,13 @@ impl Case {
         self.last_receipt_ms().unwrap_or_else(|| self.last_client_ms())
     }
 
+    /// How much longer this took than another: receipts beside receipts where both have them, and a server without any
+    /// by its last client.
+    fn ratio(&self, other: &Self) -> f64 {
+        let theirs = if self.last_receipt_ms().is_some() { other.end_ms() } else { other.last_client_ms() };
+        self.end_ms() / theirs
+    }
+
     fn is_rampart(&self) -> bool {
         self.server == "rampart"
     }
@@ -87,7 +94,7 @@ impl Case {
         let beside = |server: &str| {
             let same = |other: &&Self| other.server == server && other.subscribers == self.subscribers;
             let other = others.iter().find(same).filter(|_| self.is_rampart());
-            other.map_or_else(|| "-".to_owned(), |other| format!("{:.2}", self.end_ms() / other.end_ms()))
+            other.map_or_else(|| "-".to_owned(), |other| format!("{:.2}", self.ratio(other)))
         };
         let maybe = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.1}"));
         let load = if self.load == Load::Busy { "busy" } else { "idle" };
@@ -149,7 +156,7 @@ impl Report {
             if let Some(other) = cases.iter().find(same) {
                 let end = if case.last_receipt_ms().is_some() { "last receipt" } else { "last client" };
                 let name = format!("{name}: kill to the {end}, as a multiple of {bare}");
-                figures.push(Figure::at_most(name, case.end_ms() / other.end_ms(), 2.0));
+                figures.push(Figure::at_most(name, case.ratio(other), 2.0));
             }
         }
         if let Some(storm) = &storm {
@@ -168,43 +175,7 @@ impl Report {
     pub fn print(&self) {
         println!("\n{}", self.machine.line());
         if !self.cases.is_empty() {
-            println!(
-                "\n{:<22} {:<4} {:<4} {:>6} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>6} {:>7} {:>27}",
-                "",
-                "",
-                "",
-                "",
-                "",
-                "p50",
-                "p99",
-                "last",
-                "worst",
-                "last",
-                "CPU",
-                "msgs",
-                "KiB",
-                "ratio of the end to bare"
-            );
-            println!(
-                "{:<22} {:<4} {:<4} {:>6} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>6} {:>7} {:>6} {:>6} {:>6} {:>6}",
-                "server",
-                "by",
-                "load",
-                "subs",
-                "conns",
-                "ms",
-                "ms",
-                "client",
-                "client",
-                "receipt",
-                "µs/sub",
-                "/sub",
-                "/sub",
-                "tcp",
-                "tonic",
-                "+acks",
-                "sse"
-            );
+            heading();
         }
         for case in &self.cases {
             println!("{}", case.line(&self.cases));
@@ -251,4 +222,31 @@ impl Report {
         println!("\nwritten: {}", file.display());
         Ok(())
     }
+}
+
+fn heading() {
+    println!(
+        "\n{:<22} {:<4} {:<4} {:>6} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>6} {:>7} {:>27}",
+        "", "", "", "", "", "p50", "p99", "last", "worst", "last", "CPU", "msgs", "KiB", "ratio of the end to bare"
+    );
+    println!(
+        "{:<22} {:<4} {:<4} {:>6} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>6} {:>7} {:>6} {:>6} {:>6} {:>6}",
+        "server",
+        "by",
+        "load",
+        "subs",
+        "conns",
+        "ms",
+        "ms",
+        "client",
+        "client",
+        "receipt",
+        "µs/sub",
+        "/sub",
+        "/sub",
+        "tcp",
+        "tonic",
+        "+acks",
+        "sse"
+    );
 }
