@@ -1,6 +1,7 @@
 //! What the kernel says: which cores, how much processor time and memory a process took, and whether programs can be
 //! kept on cores of their own. Reads `/proc`; measures nothing itself.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,6 +28,9 @@ pub struct Machine {
     pub kernel: String,
     /// True where servers have core 0 and everything else core 1.
     pub pinned: bool,
+    /// True where the kernel kills what this program started when it dies itself.
+    #[serde(skip)]
+    leashed: bool,
     /// The commit that is measured, if git knows it.
     pub commit: Option<String>,
     /// The server that is measured.
@@ -41,11 +45,12 @@ impl Machine {
         let cores = std::thread::available_parallelism().context("the number of cores")?.get();
         let pinned = pin && cores > 1 && said("taskset", &["--version"]).is_some() && pin_self();
         let rampart = rampart.unwrap_or(Path::new(RAMPART)).to_owned();
+        let leashed = said("setpriv", &["--pdeathsig", "KILL", "true"]).is_some();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let processor = processor.map_or_else(|| "?".to_owned(), |(_, name)| name.trim().to_owned());
-        Ok(Self { cores, processor, kernel, pinned, rampart, commit: commit(), files: raise_files()? })
+        Ok(Self { cores, processor, kernel, pinned, leashed, rampart, commit: commit(), files: raise_files()? })
     }
 
     /// One line for people.
@@ -69,11 +74,18 @@ impl Machine {
     }
 
     fn on_core(&self, core: &str, program: &Path) -> Command {
-        if !self.pinned {
-            return Command::new(program);
+        // Each word is a program that becomes the next one; the first lets no process outlive this one.
+        let mut words: Vec<&OsStr> = Vec::new();
+        if self.leashed {
+            words.extend(["setpriv", "--pdeathsig", "KILL"].map(OsStr::new));
         }
-        let mut command = Command::new("taskset");
-        command.args(["-c", core]).arg(program);
+        if self.pinned {
+            words.extend(["taskset", "-c", core].map(OsStr::new));
+        }
+        words.push(program.as_os_str());
+        let mut words = words.into_iter();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         command
     }
 }
