@@ -7,7 +7,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-offline clients lint fmt doc deny
+.PHONY: help build run test test-offline clients lint fmt doc deny bench-fanout
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ fmt: ## Format the sources
 
 doc: ## Build the documentation; a broken link is an error
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --lib
+
+bench-fanout: ## Kills to many subscribers, beside bare writers: make bench-fanout ARGS="--subscribers 1000"
+	$(CARGO) bench --locked --bench fanout -- $(ARGS)
 
 deny: ## Advisories, licences and bans; needs cargo-deny
 	$(CARGO) deny check
