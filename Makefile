@@ -1,7 +1,8 @@
 # What people do with this repository. `make help` lists it.
 #
-# `make test` is the whole gate. Everything in it uses the dev profile and the lock file. Lints, documentation and the
-# client's check come first: they share one set of checked dependencies and fail soonest.
+# `make test` is the whole gate. Everything in it uses the dev profile and the lock file. What is built for tests has the
+# OpenFeature provider, which the default build has not, so that one set of artifacts serves them all. Lints,
+# documentation and the client's check come first: they share one set of checked dependencies and fail soonest.
 
 CARGO ?= cargo
 ARGS ?=
@@ -35,18 +36,19 @@ endef
 # What needs nothing but the crates of the lock file.
 define OFFLINE
 phase format $(CARGO) fmt --check; \
-phase lint $(CARGO) clippy --locked --all-targets -- -D warnings; \
-phase lint $(CARGO) clippy --locked --test clients -- -D warnings; \
+phase lint $(CARGO) clippy --locked --all-targets --features openfeature -- -D warnings; \
+phase lint $(CARGO) clippy --locked --test clients --features openfeature -- -D warnings; \
 phase doc env RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --lib; \
 phase client $(CARGO) check --locked --no-default-features --features client; \
-phase build $(CARGO) test --locked --no-run; \
-phase test $(CARGO) test --locked
+phase client $(CARGO) check --locked --no-default-features --features client,openfeature; \
+phase build $(CARGO) test --locked --features openfeature --no-run; \
+phase test $(CARGO) test --locked --features openfeature
 endef
 
 # The published OpenFeature clients, from PyPI and npm.
 define CLIENTS
 phase install $(MAKE) --no-print-directory clients; \
-phase clients $(CARGO) test --locked --test clients
+phase clients $(CARGO) test --locked --test clients --features openfeature
 endef
 
 test: ## Everything that must hold before a change is merged, with the seconds of each phase
@@ -62,8 +64,8 @@ tests/clients/.installed: $(addprefix tests/clients/,install.sh requirements.txt
 
 lint: ## Formatting and clippy only
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test clients -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features openfeature -- -D warnings
+	$(CARGO) clippy --locked --test clients --features openfeature -- -D warnings
 
 fmt: ## Format the sources
 	$(CARGO) fmt

@@ -53,13 +53,6 @@ pub fn token(data_dir: Option<&Path>) -> Result<Option<String>, Failure> {
     Ok(Some(text.trim().to_owned()))
 }
 
-/// A random identifier for this process.
-pub fn random_id() -> String {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Runs one command's requests to their end.
 ///
 /// # Errors

@@ -8,13 +8,15 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::subscription::{FollowFault, Options, Update, follow};
+use crate::client::options::Options;
+use crate::client::random;
+use crate::client::subscription::{FollowFault, Update, follow};
 use crate::flag::key::FlagId;
 use crate::sync::replica::{Changed, Event, Replica};
 
 use super::Output;
 use super::failure::Failure;
-use super::session::{block_on, environment, random_id, token};
+use super::session::{block_on, environment, token};
 
 /// The data plane's address where nobody says otherwise.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8013";
@@ -48,7 +50,7 @@ impl Watch {
         let server = self.server.or(environment()?.get("RAMPART_DATA_SERVER").cloned());
         let server = server.unwrap_or_else(|| DEFAULT_SERVER.to_owned());
         let server = if server.contains("://") { server } else { format!("http://{server}") };
-        let mut options = Options::new(&server, random_id());
+        let mut options = Options::new(&server, random::id());
         options.token = token(self.data_dir.as_deref())?;
         options.environment = self.environment;
         options.name = self.name;
@@ -72,7 +74,7 @@ impl Watch {
             };
             match (ended, broken) {
                 (Err(FollowFault::Denied(why)), _) => Err(Failure::denied(why)),
-                (Err(FollowFault::Options(why)), _) => Err(Failure::usage(why)),
+                (Err(FollowFault::Options(fault)), _) => Err(Failure::usage(fault.to_string())),
                 (Ok(()), Some(error)) => Err(error.into()),
                 (Ok(()), None) => Ok(()),
             }
@@ -93,7 +95,9 @@ fn names<'a>(flags: impl IntoIterator<Item = &'a FlagId>) -> String {
 fn in_words(update: &Update, replica: &Replica, server: &str) -> Option<String> {
     Some(match update {
         Update::Connected => format!("connected to {server}"),
-        Update::Disconnected { why, retry_in } => {
+        Update::Stale => format!("nothing was heard of {server} for too long; the last state stays in force"),
+        Update::Fresh => format!("{server} is heard again"),
+        Update::Disconnected { why, retry_in, .. } => {
             format!("disconnected: {why}; the last state stays in force, trying again in {retry_in:.1?}")
         }
         Update::Event { event, took } => event_in_words(event, *took, replica)?,
@@ -144,7 +148,9 @@ fn in_json(update: &Update, replica: &Replica) -> Option<Value> {
         |ids: &[FlagId]| ids.iter().map(|id| json!({"key": id.key, "flagSet": id.flag_set})).collect::<Vec<_>>();
     Some(match update {
         Update::Connected => json!({"event": "connected"}),
-        Update::Disconnected { why, retry_in } => {
+        Update::Stale => json!({"event": "stale"}),
+        Update::Fresh => json!({"event": "fresh"}),
+        Update::Disconnected { why, retry_in, .. } => {
             json!({"event": "disconnected", "why": why, "retryInMs": u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX)})
         }
         Update::Event { event, took } => {

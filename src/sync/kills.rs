@@ -78,6 +78,9 @@ pub enum KillFault {
     /// More entries than there can be flags.
     #[error("a kill set has more entries than a client takes")]
     TooMany,
+    /// It speaks of another environment than the one that is followed.
+    #[error("a kill set is of another environment")]
+    Environment,
 }
 
 /// The parts of one kill set as they arrive.
@@ -170,6 +173,21 @@ pub struct HeldKills {
 }
 
 impl HeldKills {
+    /// What was held before, as somebody kept it.
+    pub fn kept(epoch: Epoch, generation: Generation, complete_to: Generation, kills: KillSet) -> Self {
+        Self { epoch: Some(epoch), generation, complete_to, kills: Arc::new(kills) }
+    }
+
+    /// The epoch of the store that they come from; none before the first set.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    /// Every kill and restore up to here is known.
+    pub fn complete_to(&self) -> Generation {
+        self.complete_to
+    }
+
     /// The newest generation that was taken in.
     pub fn generation(&self) -> Generation {
         self.generation

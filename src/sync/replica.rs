@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::decode::{self, Refusal};
-use super::kills::{Gathering, HeldKills, set_hash};
+use super::kills::{Gathering, HeldKills, KillFault, Received, set_hash};
 use super::limits::{MESSAGE_BYTES_MAX, OBJECTS_MAX, REJECTED_MAX};
 use super::message::{
     Ack, Begin, Bookmark, ClientMessage, Commit, Digest, Epoch, FullReason, Goodbye, KillPart, Lane, Mode, ObjectError,
@@ -28,6 +28,7 @@ use crate::flag::time::{Generation, Revision};
 /// One client's copy.
 #[derive(Debug, Default)]
 pub struct Replica {
+    environment: Option<Arc<str>>,
     place: Option<Place>,
     objects: Objects,
     set: CompiledSet,
@@ -39,10 +40,28 @@ pub struct Replica {
 
 /// Where in a store's history the copy is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    epoch: Epoch,
-    revision: Revision,
-    digest: Digest,
+pub struct Place {
+    /// The store's epoch.
+    pub epoch: Epoch,
+    /// The revision of the last Commit.
+    pub revision: Revision,
+    /// The digest that came with it.
+    pub digest: Digest,
+}
+
+/// All that has to be kept somewhere safe to make the same copy again. A clone shares everything.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The environment that it is a copy of.
+    pub environment: Arc<str>,
+    /// Where the copy is.
+    pub place: Place,
+    /// The objects as they were sent.
+    pub objects: Objects,
+    /// The kills in force.
+    pub kills: HeldKills,
+    /// The generation of flagd's `fractional` for flags that name none.
+    pub fractional_hash: FractionalHash,
 }
 
 /// A transfer as it arrives.
@@ -140,6 +159,32 @@ impl Outcome {
 }
 
 impl Replica {
+    /// A copy that was kept, compiled again: it answers at once, and only what is newer has to be sent. What this
+    /// version cannot use is refused, object by object, as if it had arrived.
+    pub fn restored(kept: Kept) -> Self {
+        let Kept { environment, place, objects, kills, fractional_hash } = kept;
+        let touched = objects.full().map(|state| state.key.clone()).collect();
+        let mut replica = Self { environment: Some(environment), place: Some(place), kills, ..Self::default() };
+        replica.install(objects, touched, place.revision, fractional_hash);
+        replica
+    }
+
+    /// What to keep of this copy; none before the first transfer.
+    pub fn kept(&self) -> Option<Kept> {
+        Some(Kept {
+            environment: Arc::clone(self.environment.as_ref()?),
+            place: self.place?,
+            objects: self.objects.clone(),
+            kills: self.kills.clone(),
+            fractional_hash: self.set.fractional_hash(),
+        })
+    }
+
+    /// The environment that kill sets spoke of; none before the first.
+    pub fn environment(&self) -> Option<&Arc<str>> {
+        self.environment.as_ref()
+    }
+
     /// The flags, ready to answer.
     pub fn set(&self) -> &CompiledSet {
         &self.set
@@ -212,29 +257,48 @@ impl Replica {
             Err(fault) => Err(fault),
         };
         let Ok(received) = received else { return Outcome::tell(Event::KillsUnusable) };
-        let held = self.kills.with(&received);
-        let before = std::mem::replace(&mut self.kills, held);
-        self.set = self.set.with_kills(Arc::clone(self.kills.kills()));
-        let mut outcome = Outcome::send(ClientMessage::Ack(Ack {
+        let event = self.take_kills(&received);
+        let ack = ClientMessage::Ack(Ack {
             nonce,
             lane: Lane::Kills,
             applied: self.kills.generation().0,
             set_hash: Some(set_hash(self.kills.kills())),
             apply_us: 0,
             rejected: Vec::new(),
-        }));
-        if before != self.kills {
-            let only_in = |one: &HeldKills, other: &HeldKills| -> Vec<FlagId> {
-                let entries = one.kills().entries().into_iter();
-                entries.filter(|(flag, _)| other.kills().killed(flag).is_none()).map(|(flag, _)| flag.clone()).collect()
-            };
-            outcome.events.push(Event::Kills {
-                generation: self.kills.generation(),
-                killed: only_in(&self.kills, &before),
-                restored: only_in(&before, &self.kills),
-            });
+        });
+        Outcome { send: vec![ack], events: event.into_iter().collect() }
+    }
+
+    /// Takes a whole kill set that was asked for beside the stream. It is merged as one of the stream is; nobody waits
+    /// for an acknowledgement. Says what changed, if anything did.
+    ///
+    /// # Errors
+    /// The set is not whole, or of another environment: the kills in force stay.
+    pub fn on_polled_kills(&mut self, part: KillPart) -> Result<Option<Event>, KillFault> {
+        let gathering = Gathering::begin(0, part)?;
+        let received = if gathering.is_complete() { gathering.finish()? } else { return Err(KillFault::Order) };
+        if self.environment.as_ref().is_some_and(|held| *held != received.environment) {
+            return Err(KillFault::Environment);
         }
-        outcome
+        Ok(self.take_kills(&received))
+    }
+
+    fn take_kills(&mut self, received: &Received) -> Option<Event> {
+        // Generations of two environments cannot be compared: the set of another one is not merged with this one's.
+        let same = self.environment.as_ref().is_none_or(|held| *held == received.environment);
+        let held = if same { self.kills.with(received) } else { HeldKills::default().with(received) };
+        self.environment = Some(Arc::clone(&received.environment));
+        let before = std::mem::replace(&mut self.kills, held);
+        self.set = self.set.with_kills(Arc::clone(self.kills.kills()));
+        let only_in = |one: &HeldKills, other: &HeldKills| -> Vec<FlagId> {
+            let entries = one.kills().entries().into_iter();
+            entries.filter(|(flag, _)| other.kills().killed(flag).is_none()).map(|(flag, _)| flag.clone()).collect()
+        };
+        (before != self.kills).then(|| Event::Kills {
+            generation: self.kills.generation(),
+            killed: only_in(&self.kills, &before),
+            restored: only_in(&before, &self.kills),
+        })
     }
 
     fn begin(&mut self, nonce: u64, begin: Begin) -> Outcome {
@@ -298,7 +362,7 @@ impl Replica {
             touched = self.different(&objects);
         }
         let changed = touched.iter().map(|key| changed(key, &objects, commit.revision)).collect();
-        self.install(objects, touched, &commit, begin.fractional_hash);
+        self.install(objects, touched, commit.revision, begin.fractional_hash);
         let before =
             self.place.replace(Place { epoch: commit.epoch, revision: commit.revision, digest: commit.digest });
         let mut outcome = Outcome::send(self.ack(nonce));
@@ -317,7 +381,7 @@ impl Replica {
         &mut self,
         objects: Objects,
         touched: BTreeSet<ObjectKey>,
-        commit: &Commit,
+        revision: Revision,
         fractional_hash: FractionalHash,
     ) {
         let mut wanted = touched;
@@ -325,7 +389,7 @@ impl Replica {
         let mut readable = Vec::new();
         for key in wanted {
             let entry = objects.get(&key).cloned();
-            let entry = entry.unwrap_or(Entry::Gone { key, revision: commit.revision });
+            let entry = entry.unwrap_or(Entry::Gone { key, revision });
             match decode::object(&entry) {
                 Ok(Some(object)) => readable.push((entry, object)),
                 Ok(None) => {}
@@ -339,7 +403,7 @@ impl Replica {
         }
         self.set = set.with_kills(Arc::clone(self.kills.kills())).with_fractional_hash(fractional_hash);
         // A client never serves deltas, so it needs no tombstones.
-        self.objects = if objects.tombstones() > 0 { objects.compact(commit.revision) } else { objects };
+        self.objects = if objects.tombstones() > 0 { objects.compact(revision) } else { objects };
     }
 
     fn reject(&mut self, entry: &Entry, refusal: Refusal) {
@@ -422,6 +486,9 @@ fn shortened(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flag::key::FlagKey;
+    use crate::flag::kill::{KillMark, KillSet};
+    use crate::sync::kills::KillList;
     use crate::sync::object::ObjectState;
     use crate::sync::transfer::{Plan, Transfer};
     use crate::sync::view::View;
@@ -560,6 +627,50 @@ mod tests {
         let outcome = take(&mut replica, messages(Mode::Delta, 1, &view(&strange, 2)));
         assert_eq!((replica.revision(), replica.rejected().count()), (Some(Revision(2)), 0), "{outcome:?}");
         assert_eq!(replica.on_message(ServerMessage::plain(ServerBody::Unknown)), Outcome::default());
+    }
+
+    #[test]
+    fn a_copy_that_was_kept_answers_and_goes_on_from_where_it_was() {
+        let (mut replica, objects) = filled();
+        assert!(replica.kept().is_none(), "no kill set has come yet, so nobody knows which environment it is");
+        replica.on_polled_kills(polled("production", &[("a", 7)])).unwrap();
+        let objects = objects.put(state(key("bad"), 2, NO_SUCH_VARIANT));
+        take(&mut replica, messages(Mode::Delta, 1, &view(&objects, 2)));
+        let mut again = Replica::restored(replica.kept().unwrap());
+        assert_eq!(again.resume(), replica.resume());
+        assert_eq!((again.set().len(), again.rejected().count()), (1, 1), "a refused object is refused again");
+        assert!(again.set().kills().killed(&FlagId::plain(FlagKey::new("a").unwrap())).is_some());
+        let newer = view(&objects.put(state(key("b"), 3, GOOD)), 3);
+        let outcome = take(&mut again, messages(Mode::Delta, 2, &newer));
+        let [ClientMessage::Ack(ack)] = &outcome.send[..] else { panic!("{outcome:?}") };
+        assert_eq!((ack.applied, ack.set_hash), (3, Some(newer.objects().set_hash())));
+    }
+
+    fn polled(environment: &str, killed: &[(&str, u64)]) -> KillPart {
+        let mut kills = KillSet::default();
+        for (name, generation) in killed {
+            let mark = KillMark { generation: Generation(*generation), killed: true };
+            kills.merge(&FlagId::plain(FlagKey::new(name).unwrap()), mark);
+        }
+        KillList::of(&kills).part(0, [1; 16], &Arc::from(environment)).unwrap()
+    }
+
+    #[test]
+    fn polled_kills_are_merged_and_those_of_another_environment_are_not() {
+        let mut replica = Replica::default();
+        let event = replica.on_polled_kills(polled("production", &[("a", 7)])).unwrap();
+        assert!(matches!(event, Some(Event::Kills { killed, .. }) if killed.len() == 1));
+        assert_eq!(replica.on_polled_kills(polled("production", &[("a", 7)])), Ok(None), "nothing new");
+        assert_eq!(replica.on_polled_kills(polled("staging", &[])), Err(KillFault::Environment));
+        let wrong = KillPart { count: 5, ..polled("production", &[("a", 7)]) };
+        assert_eq!(replica.on_polled_kills(wrong), Err(KillFault::Mismatch));
+        let many = KillPart { parts: 2, ..polled("production", &[]) };
+        assert_eq!(replica.on_polled_kills(many), Err(KillFault::Order));
+        assert_eq!(replica.kills().kills().len(), 1);
+        let elsewhere = polled("staging", &[("b", 3)]);
+        take(&mut replica, vec![ServerMessage { nonce: 1, body: ServerBody::Kills(elsewhere) }]);
+        assert_eq!(replica.kills().generation(), Generation(3), "the stream decides the environment");
+        assert_eq!(replica.kills().kills().len(), 1);
     }
 
     #[test]

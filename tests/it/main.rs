@@ -7,6 +7,7 @@ mod admin;
 mod allocation;
 mod bad_input;
 mod cli;
+mod client;
 mod cohorts;
 mod durability;
 mod flag_file;

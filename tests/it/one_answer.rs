@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use rampart::client::subscription::{Options, follow};
+use rampart::client::options::Options;
+use rampart::client::subscription::follow;
 use rampart::eval::context::Context;
 use rampart::eval::evaluate::evaluate;
 use rampart::eval::fractional::FractionalHash;

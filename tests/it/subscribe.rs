@@ -4,7 +4,8 @@
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use rampart::client::subscription::{FollowFault, Options, Update, follow};
+use rampart::client::options::Options;
+use rampart::client::subscription::{FollowFault, Update, follow};
 use rampart::eval::context::Context;
 use rampart::eval::evaluate::evaluate;
 use rampart::flag::time::Timestamp;
@@ -61,7 +62,7 @@ impl Follower {
                         Seen::Objects { full: *full, changed, slice_b: value }
                     }
                     Update::Event { event: Event::Goodbye(goodbye), .. } => Seen::Goodbye(goodbye.reason),
-                    Update::Event { .. } => return,
+                    Update::Event { .. } | Update::Stale | Update::Fresh => return,
                 };
                 drop(send.send(seen));
             }))
