@@ -240,7 +240,7 @@ pub const TABLE: &[Setting] = &[
         "whether subscriptions are taken; without, clients poll for kills",
     ),
     setting("streams.max", Kind::Count(1, 10_000_000), "60000", "subscriptions at once"),
-    setting("streams.opens_per_second", Kind::Count(1, 1_000_000), "2000", "subscriptions that are taken in a second"),
+    setting("streams.opens_per_second", Kind::Count(1, 1_000_000), "5000", "subscriptions that are taken in a second"),
     setting("streams.transfers", Kind::Count(1, 65_536), "32", "full transfers at once; others wait, kills do not"),
     setting(
         "streams.transfer_hold",

@@ -14,7 +14,6 @@ use http_body_util::BodyExt as _;
 use prost::Message as _;
 use prost::bytes::{Buf as _, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
@@ -23,8 +22,9 @@ use crate::proto::rampart_v1 as wire;
 use crate::serve::home;
 use crate::serve::http::caller::authenticate;
 use crate::serve::subscription::admission::{Refused, Ticket};
-use crate::serve::subscription::drive::{BUFFER, Driver};
+use crate::serve::subscription::drive::Driver;
 use crate::serve::subscription::frame::{Frame, Inbound, Piece, StreamBody, Wire};
+use crate::serve::subscription::outbox::{Outbox, outbox};
 use crate::serve::subscription::{End, Entrance, Subscriptions};
 use crate::sync::kills::KillList;
 use crate::sync::message::{ClientMessage, Epoch, Hello, ServerMessage};
@@ -181,7 +181,7 @@ pub async fn subscribe(State(shared): State<Subscriptions>, request: Request) ->
         return at_once(problem.into());
     }
     let settled = home::settle(&parts.extensions);
-    let (out, pieces) = mpsc::channel(BUFFER);
+    let (out, pieces) = outbox();
     let messages = Messages { body, bytes: BytesMut::new() };
     let tasks = shared.tasks.clone();
     settled.spawn(&tasks, accept(shared, parts.headers, messages, (out, ticket)));
@@ -189,20 +189,17 @@ pub async fn subscribe(State(shared): State<Subscriptions>, request: Request) ->
 }
 
 /// Reads Hello, finds out who that is, and drives the stream to its end.
-async fn accept(
-    shared: Subscriptions,
-    headers: HeaderMap,
-    mut messages: Messages,
-    (out, ticket): (mpsc::Sender<Piece>, Ticket),
-) {
+async fn accept(shared: Subscriptions, headers: HeaderMap, mut messages: Messages, (out, ticket): (Outbox, Ticket)) {
     let greeted = greet(&shared, &headers, &mut messages).await;
-    let opened = greeted
-        .and_then(|(hello, entrance)| Driver::open(shared, (hello, entrance), (messages, out.clone()), (Grpc, ticket)));
-    match opened {
-        Ok(driver) => driver.run().await,
-        // The stream may be gone already; there is nobody to tell then.
-        Err(end) => drop(timeout(LAST_WORDS, out.send(Piece::End(end))).await),
-    }
+    let (end, out) = match greeted {
+        Ok(who) => match Driver::open(shared, who, (messages, out), (Grpc, ticket)) {
+            Ok(driver) => return driver.run().await,
+            Err(ended) => ended,
+        },
+        Err(end) => (end, out),
+    };
+    // The stream may be gone already; there is nobody to tell then.
+    drop(timeout(LAST_WORDS, out.send(Piece::End(Box::new(end)))).await);
 }
 
 async fn greet(shared: &Subscriptions, headers: &HeaderMap, messages: &mut Messages) -> Result<(Hello, Entrance), End> {
@@ -277,6 +274,7 @@ mod tests {
     use crate::serve::http::caller::Gate;
     use crate::serve::subscription::StreamLimits;
     use crate::serve::subscription::admission::{Admission, AdmissionLimits};
+    use crate::serve::subscription::outbox::ROOM as BUFFER;
     use crate::serve::subscription::receipts::Waiters;
     use crate::snapshot::Snapshot;
     use crate::snapshot::hub::Hub;
@@ -285,6 +283,7 @@ mod tests {
     use crate::sync::view::View;
     use hyper::body::Frame as HttpFrame;
     use std::convert::Infallible;
+    use tokio::sync::mpsc;
     use tokio_stream::wrappers::ReceiverStream;
 
     type Body = mpsc::Sender<Result<HttpFrame<Bytes>, Infallible>>;
@@ -556,7 +555,7 @@ mod tests {
         let status = Status::from_header_map(response.headers()).unwrap();
         assert_eq!(status.code(), Code::Unavailable);
         let millis: u32 = response.headers()[PUSHBACK].to_str().unwrap().parse().unwrap();
-        assert!((1_000..15_000).contains(&millis), "{millis}");
+        assert!((1_000..10_000).contains(&millis), "{millis}");
     }
 
     #[tokio::test]

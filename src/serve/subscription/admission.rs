@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// How long a look at the process's memory counts.
 const MEMORY_LOOK: Duration = Duration::from_millis(250);
 /// Refused clients come back after one to this many seconds.
-const COME_BACK_WITHIN: u64 = 15;
+const COME_BACK_WITHIN: u64 = 10;
 /// The share of a cgroup's memory up to which streams are taken, in percent.
 const CGROUP_SHARE: u64 = 85;
 
@@ -34,7 +34,7 @@ pub struct AdmissionLimits {
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        Self { enabled: true, streams: 60_000, per_second: 2_000, transfers: 32, memory: None }
+        Self { enabled: true, streams: 60_000, per_second: 5_000, transfers: 32, memory: None }
     }
 }
 
@@ -234,7 +234,7 @@ mod tests {
         let refused: Vec<Refused> = (0..100).map(|_| admission.enter().expect_err("the rate")).collect();
         assert!(refused.iter().all(|refused| refused.why == Why::Rate));
         let seconds: std::collections::BTreeSet<u64> = refused.iter().map(|one| one.retry_after.as_secs()).collect();
-        assert!(seconds.len() > 10 && seconds.iter().all(|at| (1..15).contains(at)), "spread: {seconds:?}");
+        assert!(seconds.len() > 6 && seconds.iter().all(|at| (1..10).contains(at)), "spread: {seconds:?}");
         tokio::time::advance(Duration::from_millis(500)).await;
         tickets.extend(std::iter::from_fn(|| admission.enter().ok()));
         assert_eq!(tickets.len(), 25, "half a second's worth more");

@@ -9,11 +9,12 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::admission::Ticket;
 use super::frame::{Frame, Inbound, Piece, Wire};
+use super::outbox::Outbox;
 use super::shelf::{Reach, Shelf, Shelved};
 use super::{End, Entrance, Subscriptions};
 use crate::access::token::Tokens;
@@ -25,8 +26,6 @@ use crate::sync::outgoing::Outgoing;
 use crate::sync::server::{Event, ServerSession};
 use crate::sync::transfer::Part;
 
-/// Messages that wait for the transport: enough to keep it busy, too few to count as a queue.
-pub const BUFFER: usize = 2;
 /// Below this many streams a stopping server says goodbye to all at once.
 const SPREAD_FROM: usize = 100;
 /// How long the last words may take.
@@ -49,7 +48,7 @@ pub struct Driver<W, I> {
     turn: Option<Turn>,
     inbound: I,
     listening: bool,
-    out: mpsc::Sender<Piece>,
+    out: Outbox,
     wire: W,
     times: Times,
     spread: u64,
@@ -95,17 +94,17 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
     /// Takes in a client that has introduced itself.
     ///
     /// # Errors
-    /// The environment is gone, or Hello is not as it should be.
+    /// The environment is gone, or Hello is not as it should be; with the outbox, to say so.
     pub fn open(
         shared: Subscriptions,
         (hello, entrance): (Hello, Entrance),
-        (inbound, out): (I, mpsc::Sender<Piece>),
+        (inbound, out): (I, Outbox),
         (wire, ticket): (W, Ticket),
-    ) -> Result<Self, End> {
+    ) -> Result<Self, (End, Outbox)> {
         let environment = &entrance.snapshot.environment;
         let hub = &shared.door.gate.hub;
         let (Some(snapshots), Some(roster)) = (hub.subscribe(environment), hub.roster(environment)) else {
-            return Err(End::EnvironmentGone);
+            return Err((End::EnvironmentGone, out));
         };
         let mut session = ServerSession::new(Arc::from(environment.as_str()));
         let view = snapshots.borrow().view.clone();
@@ -118,7 +117,9 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
             acks: hello.acks,
         };
         let spread = xxhash_rust::xxh3::xxh3_64(hello.instance_id.as_bytes());
-        session.on_message(ClientMessage::Hello(Box::new(hello)), &view).map_err(End::Fault)?;
+        if let Err(fault) = session.on_message(ClientMessage::Hello(Box::new(hello)), &view) {
+            return Err((End::Fault(fault), out));
+        }
         let now = Instant::now();
         // Between 0.8 and 1.2 of the interval, so that streams that began together do not tick together.
         let every = shared.limits.bookmark.mul_f64(0.8 + 0.4 * (spread % 1_000) as f64 / 1_000.0);
@@ -150,22 +151,21 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
         let opening = self.wire.opening(self.shelf.environment());
         if let Some(frame) = opening {
             // There is room: nothing was sent yet.
-            drop(self.out.try_send(Piece::Frame(frame)));
+            drop(self.out.put(Piece::Frame(frame)));
         }
         let end = self.drive().await;
         self.shared.metrics.ended(end.reason());
+        tracing::debug!(%end, instance = %self.seat.instance(), "a subscription ended");
         let window = u64::try_from(self.shared.limits.drain_window.as_millis()).unwrap_or(10_000).max(1);
         let after = u32::try_from(self.spread.rotate_left(32) % window).unwrap_or(0);
         let goodbye = W::message(&ServerSession::goodbye(end.reason(), after), None);
         let Self { out, seat, .. } = self;
         // What holds a place is given back before anybody waits for a client to listen.
         drop(seat);
-        let pieces = goodbye.map(Piece::Frame).into_iter().chain([Piece::End(end)]);
+        let pieces = goodbye.map(Piece::Frame).into_iter().chain([Piece::End(Box::new(end))]);
         let last_words = async {
             for piece in pieces {
-                if out.send(piece).await.is_err() {
-                    return;
-                }
+                out.send(piece).await;
             }
         };
         // The stream may be gone already; there is nobody to tell then.
@@ -193,7 +193,7 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
     /// client which reads slowly is still heard: its receipt for one kill set is what lets the next one pass a long
     /// transfer.
     async fn woken(&mut self, timer: Pin<&mut Sleep>) -> Woke {
-        let room = async |out: &mpsc::Sender<Piece>| drop(out.reserve().await);
+        let waits = self.times.waiting.is_some();
         let turn = async |turn: &mut Option<Turn>| match turn {
             Some(turn) => turn.as_mut().await,
             None => std::future::pending().await,
@@ -206,9 +206,8 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
             () = timer => Woke::Timer,
             said = self.inbound.next(), if self.listening => Woke::Said(said),
             changed = self.snapshots.changed() => Woke::Published(changed.is_ok()),
-            () = self.out.closed() => Woke::Closed,
             permit = turn(&mut self.turn), if self.turn.is_some() => Woke::Turn(permit),
-            () = room(&self.out), if self.times.waiting.is_some() => Woke::Room,
+            room = self.out.room(waits) => if room.is_ok() { Woke::Room } else { Woke::Closed },
         }
     }
 
@@ -241,11 +240,11 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
         // Not the guard: nobody who publishes waits for a chunk to be filled.
         let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
         let now = self.elapsed_ms();
-        let out = self.out.clone();
-        while let Ok(room) = out.try_reserve() {
+        while self.out.has_room() {
             self.times.waiting = Some(Instant::now());
             match self.next(&snapshot, now) {
-                Some(Some(frame)) => room.send(Piece::Frame(frame)),
+                // There is room; where nobody reads any more, the wait that follows says so.
+                Some(Some(frame)) => drop(self.out.put(Piece::Frame(frame))),
                 // Nothing that this protocol says by itself.
                 Some(None) => {}
                 None => {

@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use http::HeaderMap;
 use hyper::body::{Body, Bytes, Frame as HttpFrame};
-use tokio::sync::mpsc;
 
 use super::End;
+use super::outbox::Inbox;
 use crate::sync::kills::KillList;
 use crate::sync::message::{ClientMessage, Epoch, ServerMessage};
 use crate::sync::object::Entry;
@@ -82,13 +82,13 @@ pub trait Inbound: Send + 'static {
 pub enum Piece {
     /// A message.
     Frame(Frame),
-    /// The stream ends.
-    End(End),
+    /// The stream ends; boxed, since it is larger than what is said often.
+    End(Box<End>),
 }
 
 /// The body of a stream's answer.
 pub struct StreamBody {
-    pieces: mpsc::Receiver<Piece>,
+    pieces: Inbox,
     rest: Bytes,
     over: bool,
     /// The trailers that say why a stream ended; none where the protocol has none.
@@ -103,7 +103,7 @@ impl fmt::Debug for StreamBody {
 
 impl StreamBody {
     /// The body that a driver fills.
-    pub fn new(pieces: mpsc::Receiver<Piece>, trailers: Option<fn(&End) -> HeaderMap>) -> Self {
+    pub fn new(pieces: Inbox, trailers: Option<fn(&End) -> HeaderMap>) -> Self {
         Self { pieces, rest: Bytes::new(), over: false, trailers }
     }
 
@@ -127,7 +127,7 @@ impl Body for StreamBody {
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(HttpFrame::data(std::mem::take(&mut self.rest)))));
         }
-        Poll::Ready(match ready!(self.pieces.poll_recv(cx)) {
+        Poll::Ready(match ready!(self.pieces.poll_next(cx)) {
             Some(Piece::Frame(Frame { head, rest })) => {
                 self.rest = rest;
                 Some(Ok(HttpFrame::data(head)))

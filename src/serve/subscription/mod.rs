@@ -25,6 +25,7 @@ pub mod admission;
 pub mod drive;
 pub mod frame;
 pub mod metrics;
+pub mod outbox;
 pub mod receipts;
 pub mod shelf;
 

@@ -328,6 +328,11 @@ impl Known {
 }
 
 impl Seat {
+    /// The client's instance id.
+    pub fn instance(&self) -> &str {
+        &self.id
+    }
+
     /// The client said that it applied a position. Gives how long each of the things that it had not confirmed before
     /// took, from publish to this receipt.
     pub fn applied(&self, lane: Lane, position: u64, proven: bool) -> Vec<Duration> {

@@ -5,7 +5,6 @@
 //! each field means. Bytes are hex.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
@@ -16,7 +15,6 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use self::event::Sse;
 use crate::access::token::TokenId;
@@ -26,8 +24,9 @@ use crate::serve::home;
 use crate::serve::http::body::BodyLimit;
 use crate::serve::http::problem::Problem;
 use crate::serve::subscription::admission::Refused;
-use crate::serve::subscription::drive::{BUFFER, Driver, hex};
-use crate::serve::subscription::frame::{Inbound, Piece, StreamBody};
+use crate::serve::subscription::drive::{Driver, hex};
+use crate::serve::subscription::frame::{Inbound, StreamBody};
+use crate::serve::subscription::outbox::outbox;
 use crate::serve::subscription::{End, Entrance, Subscriptions};
 use crate::sync::message::{ClientMessage, Hello};
 use crate::sync::server::ProtocolFault;
@@ -48,8 +47,6 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// Receipts of one stream that wait for its driver.
 const INBOX: usize = 16;
-/// How long the words to a client that is refused may wait to be read.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the routes share.
 #[derive(Debug, Clone)]
@@ -125,15 +122,15 @@ async fn open(State(streams): State<Streams>, request: Request) -> Response {
     let inbox = Receipts { inbox, id: id.clone(), all: Arc::clone(&streams.inboxes) };
     let entrance = Entrance { principal: admitted.principal, snapshot: admitted.snapshot, route: ROUTE };
     let retry = shared.limits.retry.mul_f64(0.5 + f64::from(draw::<1>(streams.random)[0]) / 256.0);
-    let (out, pieces) = mpsc::channel(BUFFER);
+    let (out, pieces) = outbox();
     let tasks = shared.tasks.clone();
-    match Driver::open(shared, (hello, entrance), (inbox, out.clone()), (Sse { id, retry }, ticket)) {
+    match Driver::open(shared, (hello, entrance), (inbox, out), (Sse { id, retry }, ticket)) {
         Ok(driver) => settled.spawn(&tasks, driver.run()),
-        Err(End::Fault(ProtocolFault::HelloField(detail))) => {
+        Err((End::Fault(ProtocolFault::HelloField(detail)), _)) => {
             return Problem::BadRequest(detail.into()).into_response();
         }
-        // The environment went a moment ago.
-        Err(end) => drop(timeout(LAST_WORDS, out.send(Piece::End(end))).await),
+        // The environment went a moment ago: the stream ends at once.
+        Err((_, out)) => drop(out),
     }
     event_stream(StreamBody::new(pieces, None))
 }
