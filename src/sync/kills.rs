@@ -220,7 +220,7 @@ pub fn set_hash(kills: &KillSet) -> SetHash {
     })
 }
 
-fn hash_of(entries: &[KillEntry]) -> SetHash {
+pub(super) fn hash_of(entries: &[KillEntry]) -> SetHash {
     entries
         .iter()
         .filter(|entry| !entry.restored)

@@ -25,8 +25,8 @@ use crate::flag::diagnostic::{Diagnostic, join_pointer};
 use crate::flag::key::FlagId;
 use crate::flag::time::{Generation, Revision};
 
-/// One client's copy.
-#[derive(Debug, Default)]
+/// One client's copy. A clone shares everything.
+#[derive(Debug, Clone, Default)]
 pub struct Replica {
     place: Option<Place>,
     objects: Objects,
@@ -46,7 +46,7 @@ struct Place {
 }
 
 /// A transfer as it arrives.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Staging {
     nonce: u64,
     begin: Begin,
