@@ -127,7 +127,7 @@ fn seeds_from_standard_input() {
             for seed in first..=last {
                 if let Err(failure) = run(seed, None) {
                     failed += 1;
-                    if failed <= 5 {
+                    if failed <= 12 {
                         println!("{failure}\n");
                     }
                 }

@@ -542,6 +542,11 @@ impl World {
     ) -> Verdict {
         must::ordered(&client.stream, nonce)?;
         must::monotone(client.held.state.as_deref(), state, full, store)?;
+        let before = client.held.state.as_ref();
+        if before.is_some_and(|before| before.epoch != state.epoch || before.revision > state.revision) {
+            // It went back, with a reason: what follows may be told again.
+            client.held.told.clear();
+        }
         must::unique(&client.held, &store.name, changed)?;
         must::reliable(&client.held, state, &store.name, changed)?;
         client.stream.applied = nonce;
