@@ -219,6 +219,7 @@ impl Store {
     }
 
     fn boot(&mut self, state: State, objects: Objects, forgetful: bool, now: u64) {
+        self.timeline.insert(state.revision, state.digest);
         let fresh = View::empty(state.epoch).advance(state.epoch, Revision(state.revision), state.digest, objects);
         let node = &mut self.nodes[0];
         node.remembers = state.revision;

@@ -70,7 +70,10 @@ impl World {
             let write = !self.dice.one_in(4);
             self.stores[store].change(&mut self.dice, write);
             self.stores[store].mark(0, &mut self.dice, self.now);
-            for node in 1..self.stores[store].nodes.len() {
+            for node in (0..self.stores[store].nodes.len()).rev() {
+                self.stores[store].gossip(node, self.now);
+            }
+            for node in 0..self.stores[store].nodes.len() {
                 self.stores[store].gossip(node, self.now);
             }
         }
@@ -107,8 +110,8 @@ impl World {
         for client in &mut self.clients {
             let store = &self.stores[client.store];
             if std::mem::take(&mut client.dirty) {
-                must::no_resurrection(client, &store.name)?;
                 must::filtered(client, &store.name)?;
+                must::no_resurrection(client, &store.name)?;
                 must::atomic(client, &store.name)?;
             }
             must::kill_bounded(client, store, self.now)?;
@@ -144,7 +147,7 @@ impl World {
                 store.back_up();
                 history.note(now, || format!("{}: a backup is made", store.name));
             }
-            20..28 if store.nodes.len() > 1 => store.gossip(1, now),
+            20..28 if store.nodes.len() > 1 => store.gossip(dice.pick(2), now),
             28 if self.bug.is_none_or(|bug| bug.restarts()) => return self.restart(at),
             _ => {}
         }
@@ -543,7 +546,8 @@ impl World {
         must::ordered(&client.stream, nonce)?;
         must::monotone(client.held.state.as_deref(), state, full, store)?;
         let before = client.held.state.as_ref();
-        if before.is_some_and(|before| before.epoch != state.epoch || before.revision > state.revision) {
+        if before.is_some_and(|before| before.epoch != state.epoch || before.revision > state.revision)
+            || (full.is_some() && store.rolled_back) {
             // It went back, with a reason: what follows may be told again.
             client.held.told.clear();
         }
