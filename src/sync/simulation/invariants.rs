@@ -33,9 +33,8 @@ fn user() -> Context<'static> {
 
 /// **Ordered**: transfers are applied in the order in which their stream began them.
 pub(super) fn ordered(stream: &Stream, nonce: u64) -> Verdict {
-    Invariant::Ordered.holds(nonce >= stream.applied, || {
-        format!("transfer {nonce} was applied after transfer {}", stream.applied)
-    })
+    Invariant::Ordered
+        .holds(nonce >= stream.applied, || format!("transfer {nonce} was applied after transfer {}", stream.applied))
 }
 
 /// **Unique**: what happened to an object is told once.
@@ -84,7 +83,8 @@ pub(super) fn atomic(client: &Client, environment: &str) -> Verdict {
     let all = replica.objects().full().count() == flags.len();
     Invariant::Atomic.holds(same && all, || said("the objects are not those of that state"))?;
     let refused: Vec<_> = replica.rejected().filter_map(|error| number_of(environment, error.key.key())).collect();
-    let unusable: Vec<_> = flags.iter().filter(|(_, written)| !written.is_usable()).map(|(number, _)| *number).collect();
+    let unusable: Vec<_> =
+        flags.iter().filter(|(_, written)| !written.is_usable()).map(|(number, _)| *number).collect();
     Invariant::Atomic.holds(refused == unusable, || said(&format!("refused {refused:?}, unusable {unusable:?}")))?;
     let (killed, user) = (held.known.killed(), user());
     Invariant::Atomic.holds(replica.set().iter().count() == held.values.len(), || said("other flags answer"))?;
@@ -174,9 +174,10 @@ pub(super) fn no_resurrection(client: &Client, environment: &str) -> Verdict {
         })?;
     }
     let (held, killed) = (replica.kills().kills(), client.held.known.killed());
-    let more = held.entries().into_iter().find(|(flag, _)| {
-        number_of(environment, flag.key.as_str()).is_none_or(|number| !killed.contains_key(&number))
-    });
+    let more = held
+        .entries()
+        .into_iter()
+        .find(|(flag, _)| number_of(environment, flag.key.as_str()).is_none_or(|number| !killed.contains_key(&number)));
     Invariant::Atomic.holds(more.is_none(), || format!("{more:?} is killed though it was restored"))
 }
 
@@ -200,9 +201,8 @@ pub(super) fn monotone(before: Option<&State>, after: &State, full: Option<FullR
         true => full.is_some() && (store.rolled_back || store.nodes.len() > 1),
         false => full.is_some(),
     };
-    Invariant::Monotone.holds(holds, || {
-        format!("from revision {} to {} ({full:?}) without a reason", before.revision, after.revision)
-    })
+    Invariant::Monotone
+        .holds(holds, || format!("from revision {} to {} ({full:?}) without a reason", before.revision, after.revision))
 }
 
 /// **Honest acknowledgements**: the server counts nobody as confirmed who did not hold what it sent.

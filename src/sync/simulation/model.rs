@@ -45,9 +45,8 @@ impl Written {
     pub(super) fn payload(self) -> Arc<[u8]> {
         let (a, b) = (self.number * 2, self.number * 2 + 1);
         let default = if self.is_usable() { "off" } else { "nowhere" };
-        let text = format!(
-            r#"{{"defaultVariant":"{default}","serve":{{"a":100}},"variants":{{"a":{a},"b":{b},"off":0}}}}"#
-        );
+        let text =
+            format!(r#"{{"defaultVariant":"{default}","serve":{{"a":100}},"variants":{{"a":{a},"b":{b},"off":0}}}}"#);
         text.into_bytes().into()
     }
 
@@ -100,8 +99,7 @@ impl Known {
         if self.epoch != arrived.epoch {
             return arrived.clone();
         }
-        let (wiser, other) =
-            if arrived.complete_to >= self.complete_to { (arrived, self) } else { (self, arrived) };
+        let (wiser, other) = if arrived.complete_to >= self.complete_to { (arrived, self) } else { (self, arrived) };
         let mut merged = wiser.clone();
         merged.words.extend(other.words.iter().filter(|(at, _)| **at > wiser.complete_to));
         merged

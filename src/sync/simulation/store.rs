@@ -183,7 +183,9 @@ impl Store {
     }
 
     pub(super) fn back_up(&mut self) {
-        self.backup = (self.nodes[0].clone(), self.timeline.clone(), self.words.clone());
+        // It holds what the node knows that makes it; what others know is not in its journal yet.
+        let words = self.nodes[0].known.words.clone();
+        self.backup = (self.nodes[0].clone(), self.timeline.clone(), words);
     }
 
     /// The store comes back. All its nodes are there again at once.

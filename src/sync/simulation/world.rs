@@ -12,9 +12,7 @@ use super::network::Fate;
 use super::plant::Bug;
 use super::store::{Return, Store};
 use crate::flag::time::Timestamp;
-use crate::sync::message::{
-    ClientMessage, FullReason, Hello, Lane, Mode, ResyncReason, ServerBody, ServerMessage,
-};
+use crate::sync::message::{ClientMessage, FullReason, Hello, Lane, Mode, ResyncReason, ServerBody, ServerMessage};
 use crate::sync::replica::{Event as Told, Outcome};
 use crate::sync::server::{Event, ServerSession};
 
@@ -80,9 +78,10 @@ impl World {
         let mut verdict = Ok(());
         for _ in 0..REST {
             self.step()?;
-            verdict = self.clients.iter().try_for_each(|client| {
-                must::convergent(client, &self.stores[client.store].nodes[client.node])
-            });
+            verdict = self
+                .clients
+                .iter()
+                .try_for_each(|client| must::convergent(client, &self.stores[client.store].nodes[client.node]));
             if verdict.is_ok() {
                 break;
             }
@@ -547,7 +546,8 @@ impl World {
         must::monotone(client.held.state.as_deref(), state, full, store)?;
         let before = client.held.state.as_ref();
         if before.is_some_and(|before| before.epoch != state.epoch || before.revision > state.revision)
-            || (full.is_some() && store.rolled_back) {
+            || (full.is_some() && store.rolled_back)
+        {
             // It went back, with a reason: what follows may be told again.
             client.held.told.clear();
         }
