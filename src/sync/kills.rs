@@ -175,6 +175,11 @@ impl HeldKills {
         self.generation
     }
 
+    /// The newest generation that was taken in of this epoch; zero where what is held is another epoch's.
+    pub fn generation_in(&self, epoch: Epoch) -> Generation {
+        if self.epoch == Some(epoch) { self.generation } else { Generation::ZERO }
+    }
+
     /// The kills in force.
     pub fn kills(&self) -> &Arc<KillSet> {
         &self.kills

@@ -1,6 +1,6 @@
 //! One client, the server's session for it, and the network between them; with what the history says of both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub(super) struct Stream {
     pub(super) confirmed: Option<Digest>,
     /// Bookmarks in a row that the client was behind of.
     pub(super) behind: u32,
+    /// The last transfers as they were sent: a network may repeat a whole one.
+    pub(super) bursts: VecDeque<Vec<ServerMessage>>,
     /// Messages of the stream's first full transfer, for the bug that plays it again.
     pub(super) tape: Vec<ServerMessage>,
 }

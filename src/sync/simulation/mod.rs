@@ -49,6 +49,8 @@ const WANTED: &[&str] = &[
     "repeated",
     "late",
     "reordered",
+    "transfer repeated",
+    "wrong proof",
     "cut",
     "half cut",
     "storm",

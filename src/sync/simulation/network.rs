@@ -86,6 +86,14 @@ impl<M: Clone> Link<M> {
         fate
     }
 
+    /// Sends messages once more, in order, after everything that waits.
+    pub(super) fn repeat(&mut self, messages: Vec<M>, now: u64) {
+        self.last_due = self.last_due.max(now);
+        for message in messages {
+            self.push(message, self.last_due);
+        }
+    }
+
     fn push(&mut self, message: M, due: u64) {
         self.sent += 1;
         self.waiting.push(Waiting { due, order: self.sent, message });

@@ -12,6 +12,7 @@ use super::network::Fate;
 use super::plant::Bug;
 use super::store::{Return, Store};
 use crate::flag::time::Timestamp;
+use crate::sync::hash::SetHash;
 use crate::sync::message::{ClientMessage, FullReason, Hello, Lane, Mode, ResyncReason, ServerBody, ServerMessage};
 use crate::sync::replica::{Event as Told, Outcome};
 use crate::sync::server::{Event, ServerSession};
@@ -447,6 +448,23 @@ impl World {
             }
         }
         let storm = client.in_storm(*now);
+        let bursts = &mut client.stream.bursts;
+        match &message.body {
+            ServerBody::Begin(_) => {
+                bursts.push_back(vec![message.clone()]);
+                if bursts.len() > 3 {
+                    bursts.pop_front();
+                }
+            }
+            ServerBody::Chunk(_) | ServerBody::Commit(_) => bursts.back_mut().expect("begun").push(message.clone()),
+            _ => {}
+        }
+        if storm && bursts.len() > 1 && dice.one_in(12) {
+            let again = bursts[dice.pick(bursts.len() - 1)].clone();
+            client.down.repeat(again, *now);
+            history.reach("transfer repeated");
+            history.note(*now, || format!("network of {index}: down, a whole transfer once more"));
+        }
         for message in split(message, dice) {
             let fate = client.down.send(message, *now, storm, dice);
             if let Some(word) = fate.word() {
@@ -515,7 +533,14 @@ impl World {
                 _ => {}
             }
         }
-        for message in send {
+        for mut message in send {
+            if client.in_storm(now)
+                && dice.one_in(40)
+                && let ClientMessage::Ack(ack) = &mut message
+            {
+                ack.set_hash = Some(SetHash::from_bytes([3; 16]));
+                history.reach("wrong proof");
+            }
             if let ClientMessage::Ack(ack) = &message
                 && ack.lane == Lane::Kills
                 && let Some(known) = client.stream.kills.get(&ack.nonce)
