@@ -138,7 +138,8 @@ impl Held {
         let last = arrived.last();
         self.kills.retain(|flag, at| {
             let undone = last.get(flag).is_some_and(|(word, killed)| !killed && word > at);
-            !undone && !(lost(*at) && arrived.complete_to >= *at)
+            let lost = lost(*at) && arrived.complete_to >= *at;
+            !(undone || lost)
         });
         let merged = self.known.merged(arrived);
         for (flag, at) in arrived.killed() {

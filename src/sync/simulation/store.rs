@@ -12,7 +12,7 @@ use crate::flag::time::{Generation, Revision};
 use crate::sync::message::{Digest, Epoch, FullReason, KillEntry, Resume, ServerBody, ServerMessage};
 use crate::sync::object::{ObjectKey, ObjectState};
 use crate::sync::objects::Objects;
-use crate::sync::view::View;
+use crate::sync::view::{Standing, View};
 
 /// One server of a store: it serves what it has heard of.
 #[derive(Debug, Clone)]
@@ -26,6 +26,9 @@ pub(super) struct Node {
     /// Since which step each kill in force is served here.
     pub(super) killed_since: BTreeMap<FlagNumber, (u64, u64)>,
 }
+
+/// A node, its timeline, and the words of the kill lane that its journal holds.
+type Backup = (Node, BTreeMap<u64, Digest>, BTreeMap<u64, (FlagNumber, bool)>);
 
 /// One environment's truth.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ pub(super) struct Store {
     pub(super) lost_up_to: u64,
     /// Records were lost without a new epoch.
     pub(super) rolled_back: bool,
-    backup: (Node, BTreeMap<u64, Digest>, BTreeMap<u64, (FlagNumber, bool)>),
+    backup: Backup,
 }
 
 /// How a store comes back.
@@ -251,8 +254,7 @@ impl Store {
                 kill_generation: Generation::ZERO,
             };
             let said = self.nodes[0].view.judge(&resume);
-            let witness = crate::sync::view::Standing::Full;
-            if said != crate::sync::view::Standing::Known && said != witness(FullReason::Compacted) {
+            if !matches!(said, Standing::Known | Standing::Full(FullReason::Compacted)) {
                 return Err(format!("revision {revision} was acknowledged, and now {said:?}"));
             }
         }

@@ -17,7 +17,7 @@ use crate::sync::message::{ClientMessage, FullReason, Hello, Lane, Mode, ResyncR
 use crate::sync::replica::{Event as Told, Outcome};
 use crate::sync::server::{Event, ServerSession};
 
-pub(super) const STEPS: u64 = 260;
+pub(super) const STEPS: u64 = 180;
 /// Steps without faults in which everybody must come to rest.
 const REST: u64 = 250;
 const ACK_DEADLINE: u64 = 20;
@@ -46,7 +46,7 @@ impl World {
         let names = ["production", "staging"];
         let stores: Vec<Store> =
             names.iter().take(environments).map(|name| Store::new(name, nodes, &mut dice)).collect();
-        let clients = 1 + dice.pick(5);
+        let clients = 1 + dice.pick(4);
         let clients = (0..clients)
             .map(|index| Client::new(index % stores.len(), bug.is_some() || !dice.one_in(4), dice.one_in(4)))
             .collect();
@@ -351,7 +351,7 @@ impl World {
     /// The one place that asks a session for its next message.
     fn next(&mut self, index: usize) -> Option<ServerMessage> {
         let client = &mut self.clients[index];
-        let other = self.bug == Some(Bug::WrongEnvironment) && self.now > 100;
+        let other = self.bug == Some(Bug::WrongEnvironment) && self.now > 60;
         let store = if other { 1 - client.store } else { client.store };
         let view = &self.stores[store].nodes[client.node].view;
         client.session.as_mut()?.next(view, self.now)
