@@ -51,7 +51,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Keeps a line, made only now: most are never read, so they are built from parts that are cheap to format.
+    /// Keeps a line where somebody will read it: a seed that fails is run once more with its history.
     pub(super) fn note(&mut self, now: u64, line: impl FnOnce() -> String) {
         if !self.whole {
             return;
