@@ -36,6 +36,8 @@ pub(super) struct Stream {
     pub(super) kill_states: Vec<BTreeMap<FlagNumber, u64>>,
     /// Revision and generation of the last bookmark sent.
     pub(super) bookmark: (u64, u64),
+    /// A sign of life waits for room.
+    pub(super) bookmark_due: bool,
     /// What the server counts as confirmed.
     pub(super) confirmed: Option<Digest>,
     /// Bookmarks in a row that the client was behind of.

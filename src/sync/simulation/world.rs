@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::client::{Client, Sent};
 use super::dice::Dice;
-use super::history::{History, Invariant, Verdict};
+use super::history::{History, Invariant, Verdict, Violation};
 use super::invariants as must;
 use super::model::State;
 use super::network::Fate;
@@ -17,7 +17,9 @@ use crate::sync::message::{ClientMessage, FullReason, Hello, Lane, Mode, ResyncR
 use crate::sync::replica::{Event as Told, Outcome};
 use crate::sync::server::{Event, ServerSession};
 
-pub(super) const STEPS: u64 = 180;
+/// Steps of most runs, and of one in eight.
+const STEPS: u64 = 140;
+const LONG: u64 = 400;
 /// Steps without faults in which everybody must come to rest.
 const REST: u64 = 250;
 const ACK_DEADLINE: u64 = 20;
@@ -46,7 +48,7 @@ impl World {
         let names = ["production", "staging"];
         let stores: Vec<Store> =
             names.iter().take(environments).map(|name| Store::new(name, nodes, &mut dice)).collect();
-        let clients = 1 + dice.pick(4);
+        let clients = 1 + dice.pick(5);
         let clients = (0..clients)
             .map(|index| Client::new(index % stores.len(), bug.is_some() || !dice.one_in(4), dice.one_in(4)))
             .collect();
@@ -56,7 +58,8 @@ impl World {
 
     /// Everything until the end, or until an invariant does not hold.
     pub(super) fn run(&mut self) -> Verdict {
-        for _ in 0..STEPS {
+        let steps = if self.dice.one_in(8) { LONG } else { STEPS };
+        for _ in 0..steps {
             self.step()?;
         }
         self.calm = true;
@@ -107,14 +110,18 @@ impl World {
     }
 
     fn check(&mut self) -> Verdict {
-        for client in &mut self.clients {
+        for (index, client) in self.clients.iter_mut().enumerate() {
             let store = &self.stores[client.store];
+            let named = |verdict: Verdict| {
+                verdict
+                    .map_err(|violation| Violation { what: format!("client {index}: {}", violation.what), ..violation })
+            };
             if std::mem::take(&mut client.dirty) {
-                must::filtered(client, &store.name)?;
-                must::no_resurrection(client, &store.name)?;
-                must::atomic(client, &store.name)?;
+                named(must::filtered(client, &store.name))?;
+                named(must::no_resurrection(client, &store.name))?;
+                named(must::atomic(client, &store.name))?;
             }
-            must::kill_bounded(client, store, self.now)?;
+            named(must::kill_bounded(client, store, self.now))?;
         }
         for (index, store) in self.stores.iter().enumerate() {
             must::honest_count(&self.clients, index, &store.nodes[0])?;
@@ -299,7 +306,7 @@ impl World {
     }
 
     /// Whether the stream goes on.
-    fn server_reads(&mut self, index: usize, message: ClientMessage) -> Result<bool, super::history::Violation> {
+    fn server_reads(&mut self, index: usize, message: ClientMessage) -> Result<bool, Violation> {
         let Self { stores, clients, history, now, .. } = self;
         let client = &mut clients[index];
         let (store, now) = (&stores[client.store], *now);
@@ -365,6 +372,7 @@ impl World {
     }
 
     fn server_writes(&mut self, index: usize) -> Verdict {
+        self.bookmark(index)?;
         for _ in 0..4 {
             if self.clients[index].down.len() >= ROOM {
                 break;
@@ -373,19 +381,27 @@ impl World {
             self.witness(index, &message)?;
             self.deliver(index, message);
         }
-        let due = self.now % BOOKMARK_EVERY == index as u64 && self.clients[index].stream.greeted;
-        if due && self.clients[index].down.len() < ROOM {
-            let mut message = self.sign_of_life(index);
-            if let Some(bug) = self.bug {
-                bug.alter(&mut message);
-            }
-            let client = &mut self.clients[index];
-            if let ServerBody::Bookmark(bookmark) = &message.body {
-                must::bookmarkable(&client.stream, &self.stores[client.store], bookmark)?;
-                client.stream.bookmark = (bookmark.revision.0, bookmark.kill_generation.0);
-            }
-            self.deliver(index, message);
+        Ok(())
+    }
+
+    /// A sign of life, when it is time and there is room; it waits for room and is not left out.
+    fn bookmark(&mut self, index: usize) -> Verdict {
+        let stream = &mut self.clients[index].stream;
+        stream.bookmark_due |= self.now % BOOKMARK_EVERY == index as u64 && stream.greeted;
+        if !stream.bookmark_due || self.clients[index].down.len() >= ROOM {
+            return Ok(());
         }
+        let mut message = self.sign_of_life(index);
+        if let Some(bug) = self.bug {
+            bug.alter(&mut message);
+        }
+        let client = &mut self.clients[index];
+        client.stream.bookmark_due = false;
+        if let ServerBody::Bookmark(bookmark) = &message.body {
+            must::bookmarkable(&client.stream, &self.stores[client.store], bookmark)?;
+            client.stream.bookmark = (bookmark.revision.0, bookmark.kill_generation.0);
+        }
+        self.deliver(index, message);
         Ok(())
     }
 
