@@ -8,7 +8,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-offline clients lint fmt doc deny bench-fanout
+.PHONY: help build run test test-offline simulate clients lint fmt doc deny bench-fanout
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,13 @@ clients: tests/clients/.installed ## Install the published OpenFeature clients t
 
 tests/clients/.installed: $(addprefix tests/clients/,install.sh requirements.txt package.json package-lock.json .npmrc)
 	tests/clients/install.sh
+
+SEEDS ?= 100000
+FROM ?= 1
+
+simulate: ## Subscriptions under faults: make simulate SEEDS=100000 [FROM=1], or one seed with its history: SEED=7
+	@echo "$(if $(SEED),$(SEED),$(FROM) $$(( $(FROM) + $(SEEDS) - 1 )))" | $(CARGO) test --locked --release --lib \
+		sync::simulation::seeds_from_standard_input -- --exact --ignored --nocapture
 
 lint: ## Formatting and clippy only
 	$(CARGO) fmt --check

@@ -193,6 +193,11 @@ impl HeldKills {
         self.generation
     }
 
+    /// The newest generation that was taken in of this epoch; zero where what is held is another epoch's.
+    pub fn generation_in(&self, epoch: Epoch) -> Generation {
+        if self.epoch == Some(epoch) { self.generation } else { Generation::ZERO }
+    }
+
     /// The kills in force.
     pub fn kills(&self) -> &Arc<KillSet> {
         &self.kills
@@ -238,7 +243,7 @@ pub fn set_hash(kills: &KillSet) -> SetHash {
     })
 }
 
-fn hash_of(entries: &[KillEntry]) -> SetHash {
+pub(super) fn hash_of(entries: &[KillEntry]) -> SetHash {
     entries
         .iter()
         .filter(|entry| !entry.restored)

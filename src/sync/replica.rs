@@ -25,8 +25,8 @@ use crate::flag::diagnostic::{Diagnostic, join_pointer};
 use crate::flag::key::FlagId;
 use crate::flag::time::{Generation, Revision};
 
-/// One client's copy.
-#[derive(Debug, Default)]
+/// One client's copy. A clone shares everything.
+#[derive(Debug, Clone, Default)]
 pub struct Replica {
     environment: Option<Arc<str>>,
     place: Option<Place>,
@@ -36,6 +36,8 @@ pub struct Replica {
     rejected: BTreeMap<ObjectKey, ObjectError>,
     gathering: Option<Gathering>,
     staging: Option<Staging>,
+    /// The newest transfer that this stream began.
+    newest: u64,
 }
 
 /// Where in a store's history the copy is.
@@ -65,7 +67,7 @@ pub struct Kept {
 }
 
 /// A transfer as it arrives.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Staging {
     nonce: u64,
     begin: Begin,
@@ -217,7 +219,9 @@ impl Replica {
             epoch: place.epoch,
             revision: place.revision,
             digest: place.digest,
-            kill_generation: self.kills.generation(),
+            // The lanes are independent: the objects may be of a new epoch already and the kills not yet. Generations
+            // of two epochs must not be compared, or the server takes them for kills that it lost.
+            kill_generation: self.kills.generation_in(place.epoch),
         })
     }
 
@@ -225,6 +229,7 @@ impl Replica {
     pub fn disconnected(&mut self) {
         self.gathering = None;
         self.staging = None;
+        self.newest = 0;
     }
 
     /// Takes a message of the server.
@@ -302,6 +307,12 @@ impl Replica {
     }
 
     fn begin(&mut self, nonce: u64, begin: Begin) -> Outcome {
+        // Nonces of a stream only grow. An earlier transfer that comes once more is whole and right, and would lead
+        // back, unseen by the server.
+        if nonce < self.newest {
+            return Outcome::default();
+        }
+        self.newest = nonce;
         self.staging = None;
         let here = self.place.is_some_and(|place| place.epoch == begin.epoch && place.revision == begin.from);
         let objects = match begin.mode {
@@ -582,6 +593,36 @@ mod tests {
         let first = take(&mut replica, messages(Mode::Delta, 1, &newer));
         let second = take(&mut replica, messages(Mode::Delta, 1, &newer));
         assert_eq!((second.send, second.events), (first.send, Vec::new()));
+    }
+
+    /// Found by the simulation, seed 9: the client went back, and the server counted it as confirmed.
+    #[test]
+    fn an_earlier_transfer_that_comes_once_more_does_not_lead_back() {
+        let (mut replica, objects) = filled();
+        let newer = view(&objects.clone().put(state(key("b"), 2, GOOD)), 2);
+        let later = messages(Mode::Delta, 1, &newer).into_iter().map(|message| ServerMessage { nonce: 2, ..message });
+        take(&mut replica, later.collect());
+        let full = || messages(Mode::Full(FullReason::Initial), 0, &view(&objects, 1));
+        assert_eq!(take(&mut replica, full()), Outcome::default());
+        assert_eq!((replica.set().len(), replica.revision()), (2, Some(Revision(2))));
+        replica.disconnected();
+        take(&mut replica, full());
+        assert_eq!(replica.revision(), Some(Revision(1)), "another stream counts anew");
+    }
+
+    /// Found by the simulation, seed 1519: a new epoch's objects with the old epoch's kills raised a false alarm.
+    #[test]
+    fn a_resume_token_never_joins_the_epochs_of_two_lanes() {
+        let mut replica = Replica::default();
+        let mut kills = KillSet::default();
+        kills.merge(&FlagId::plain(FlagKey::new("a").unwrap()), KillMark { generation: Generation(9), killed: true });
+        let body = ServerBody::Kills(KillList::of(&kills).part(0, [2; 16], &Arc::from("production")).unwrap());
+        replica.on_message(ServerMessage { nonce: 1, body });
+        let objects = Objects::default().put(state(key("a"), 1, GOOD));
+        take(&mut replica, messages(Mode::Full(FullReason::Initial), 0, &view(&objects, 1)));
+        let resume = replica.resume().unwrap();
+        assert_eq!((resume.epoch, resume.kill_generation), ([1; 16], Generation::ZERO));
+        assert_eq!(replica.kills().generation(), Generation(9), "they stay in force all the same");
     }
 
     #[test]
