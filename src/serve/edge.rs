@@ -169,7 +169,7 @@ impl Edge {
             .clone()
             .map(|settings| Events::new(settings, draining.clone(), tasks.clone(), metrics.change_streams()));
         let waiters = Waiters::new(draining.clone());
-        let subscriptions = Subscriptions {
+        let subscriptions = Arc::new(Subscriptions {
             door: door.clone(),
             limits: Arc::new(settings.streams.clone()),
             admission: Arc::new(Admission::new(settings.admission)),
@@ -178,7 +178,7 @@ impl Edge {
             metrics: metrics.subscriptions(),
             draining: draining.clone(),
             tasks: tasks.clone(),
-        };
+        });
         let events_of_flags = stream::routes(subscriptions.clone(), random, settings.bodies.evaluate);
         let grpc = Grpc { door: door.clone(), subscriptions, evaluations: metrics.evaluations("grpc") };
         let flagd = flagd_routes(settings, &door, &metrics, &draining, tasks);

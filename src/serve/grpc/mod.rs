@@ -3,6 +3,7 @@
 //! The wire's types end in `convert`; what is sent to subscribers is decided in `sync`, what flags answer in `eval`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use axum::Router;
 use prometheus_client::metrics::counter::Counter;
@@ -32,7 +33,7 @@ pub struct Grpc {
     /// Who calls, and what it sees.
     pub door: Door,
     /// Who follows.
-    pub subscriptions: Subscriptions,
+    pub subscriptions: Arc<Subscriptions>,
     /// Counts evaluations.
     pub evaluations: Counter,
 }

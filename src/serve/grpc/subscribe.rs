@@ -163,7 +163,7 @@ impl Inbound for Messages {
 }
 
 /// Opens a stream. Whoever may not subscribe anywhere hears of it before it has said anything.
-pub async fn subscribe(State(shared): State<Subscriptions>, request: Request) -> Response {
+pub async fn subscribe(State(shared): State<Arc<Subscriptions>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let is_grpc = |value: &HeaderValue| value.to_str().is_ok_and(|kind| kind.starts_with("application/grpc"));
     if parts.method != Method::POST || !parts.headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
@@ -189,8 +189,13 @@ pub async fn subscribe(State(shared): State<Subscriptions>, request: Request) ->
 }
 
 /// Reads Hello, finds out who that is, and drives the stream to its end.
-async fn accept(shared: Subscriptions, headers: HeaderMap, mut messages: Messages, (out, ticket): (Outbox, Ticket)) {
-    let greeted = greet(&shared, &headers, &mut messages).await;
+async fn accept(
+    shared: Arc<Subscriptions>,
+    headers: HeaderMap,
+    mut messages: Messages,
+    (out, ticket): (Outbox, Ticket),
+) {
+    let greeted = greet(&shared, headers, &mut messages).await;
     let (end, out) = match greeted {
         Ok(who) => match Driver::open(shared, who, (messages, out), (Grpc, ticket)) {
             Ok(driver) => return driver.run().await,
@@ -202,13 +207,13 @@ async fn accept(shared: Subscriptions, headers: HeaderMap, mut messages: Message
     drop(timeout(LAST_WORDS, out.send(Piece::End(Box::new(end)))).await);
 }
 
-async fn greet(shared: &Subscriptions, headers: &HeaderMap, messages: &mut Messages) -> Result<(Hello, Entrance), End> {
+async fn greet(shared: &Subscriptions, headers: HeaderMap, messages: &mut Messages) -> Result<(Hello, Entrance), End> {
     let first = timeout(shared.limits.hello, messages.next()).await;
     let first = first.map_err(|_| End::Silent)??;
     let Some(ClientMessage::Hello(hello)) = first else {
         return Err(first.map_or(End::Gone, |_| End::Fault(crate::sync::server::ProtocolFault::HelloExpected)));
     };
-    let admitted = shared.door.admit_to(headers, None, ROUTE, &hello.environment);
+    let admitted = shared.door.admit_to(&headers, None, ROUTE, &hello.environment);
     let admitted = admitted.map_err(End::Refused)?;
     let entrance = Entrance { principal: admitted.principal, snapshot: admitted.snapshot, route: ROUTE };
     Ok((*hello, entrance))
@@ -301,7 +306,7 @@ mod tests {
     }
 
     /// A server of 400 flags of about a kilobyte: a transfer of more than ten chunks.
-    fn server(stall: Duration, admission: AdmissionLimits) -> Subscriptions {
+    fn server(stall: Duration, admission: AdmissionLimits) -> Arc<Subscriptions> {
         let payload: Arc<[u8]> = format!(r#"{{"description":"{}"}}"#, "x".repeat(1000)).into_bytes().into();
         let objects = (0..400).fold(Objects::default(), |objects, n| {
             let key = ObjectKey::flag(&flag(n));
@@ -320,7 +325,7 @@ mod tests {
         });
         let long = Duration::from_secs(600);
         let draining = tokio_util::sync::CancellationToken::new();
-        Subscriptions {
+        Arc::new(Subscriptions {
             door: Door {
                 gate: Gate { hub: Arc::new(hub), clock: Clock::manual(NOW) },
                 default_environment: production(),
@@ -343,10 +348,10 @@ mod tests {
             metrics: Default::default(),
             draining,
             tasks: tokio_util::task::TaskTracker::new(),
-        }
+        })
     }
 
-    fn patient() -> Subscriptions {
+    fn patient() -> Arc<Subscriptions> {
         server(GUARD, AdmissionLimits::default())
     }
 
@@ -359,7 +364,7 @@ mod tests {
 
     impl Client {
         /// One that has said Hello.
-        async fn new(server: &Subscriptions, id: &str, token: Option<&str>) -> Self {
+        async fn new(server: &Arc<Subscriptions>, id: &str, token: Option<&str>) -> Self {
             let (says, frames) = mpsc::channel(16);
             let body = axum::body::Body::new(http_body_util::StreamBody::new(ReceiverStream::new(frames)));
             let mut request = http::Request::post(PATH).header("content-type", "application/grpc");
@@ -428,13 +433,13 @@ mod tests {
         }
     }
 
-    fn kill(server: &Subscriptions, n: usize, generation: u64) {
+    fn kill(server: &Arc<Subscriptions>, n: usize, generation: u64) {
         let mut more = KillSet::default();
         more.merge(&flag(n), KillMark { generation: Generation(generation), killed: true });
         server.door.gate.hub.publish(&production(), |before| before.unwrap().with_kills(&more, NOW));
     }
 
-    fn connected(server: &Subscriptions) -> usize {
+    fn connected(server: &Arc<Subscriptions>) -> usize {
         server.door.gate.hub.roster(&production()).unwrap().connected()
     }
 

@@ -32,7 +32,7 @@ const GET_RECEIPTS: &str = "/rampart.v1.Subscription/GetReceipts";
 const BUFFER: usize = 2;
 
 /// The routes of the service.
-pub fn routes(subscriptions: Subscriptions) -> Router {
+pub fn routes(subscriptions: Arc<Subscriptions>) -> Router {
     Router::new()
         .route(subscribe::PATH, post(subscribe::subscribe))
         .route(WATCH_KILLS, post(watch_kills))
@@ -40,7 +40,7 @@ pub fn routes(subscriptions: Subscriptions) -> Router {
         .with_state(subscriptions)
 }
 
-async fn watch_kills(State(shared): State<Subscriptions>, request: HttpRequest) -> HttpResponse {
+async fn watch_kills(State(shared): State<Arc<Subscriptions>>, request: HttpRequest) -> HttpResponse {
     let ticket = match shared.admission.enter() {
         Ok(ticket) => ticket,
         Err(refused) => {
@@ -52,12 +52,12 @@ async fn watch_kills(State(shared): State<Subscriptions>, request: HttpRequest) 
     Server::new(ProstCodec::default()).server_streaming(watching, request).await.map(axum::body::Body::new)
 }
 
-async fn get_receipts(State(shared): State<Subscriptions>, request: HttpRequest) -> HttpResponse {
+async fn get_receipts(State(shared): State<Arc<Subscriptions>>, request: HttpRequest) -> HttpResponse {
     Server::new(ProstCodec::default()).unary(Receiving(shared), request).await.map(axum::body::Body::new)
 }
 
 struct Watching {
-    shared: Subscriptions,
+    shared: Arc<Subscriptions>,
     ticket: Option<Ticket>,
     settled: Settled,
 }
@@ -85,7 +85,7 @@ impl ServerStreamingService<wire::WatchKillsRequest> for Watching {
 }
 
 /// The kill lane alone: the whole set at once, whenever it changes, and as a sign of life.
-async fn tell_kills(shared: Subscriptions, admitted: Admitted, out: mpsc::Sender<Result<wire::KillSet, Status>>) {
+async fn tell_kills(shared: Arc<Subscriptions>, admitted: Admitted, out: mpsc::Sender<Result<wire::KillSet, Status>>) {
     let environment: Arc<str> = Arc::from(admitted.snapshot.environment.as_str());
     let hub = &shared.door.gate.hub;
     let Some(mut snapshots) = hub.subscribe(&admitted.snapshot.environment) else { return };
@@ -122,7 +122,7 @@ async fn tell_kills(shared: Subscriptions, admitted: Admitted, out: mpsc::Sender
     drop(timeout(Duration::from_secs(1), out.send(Err(ended))).await);
 }
 
-struct Receiving(Subscriptions);
+struct Receiving(Arc<Subscriptions>);
 
 impl UnaryService<wire::GetReceiptsRequest> for Receiving {
     type Response = wire::GetReceiptsResponse;

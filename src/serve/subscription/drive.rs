@@ -17,7 +17,7 @@ use super::frame::{Frame, Inbound, Piece, Wire};
 use super::outbox::Outbox;
 use super::shelf::{Reach, Shelf, Shelved};
 use super::{End, Entrance, Subscriptions};
-use crate::access::token::Tokens;
+use crate::access::token::{Principal, Tokens};
 use crate::serve::metrics::Open;
 use crate::snapshot::Snapshot;
 use crate::snapshot::roster::{Seat, Who};
@@ -35,8 +35,10 @@ type Turn = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
 
 /// One subscription.
 pub struct Driver<W, I> {
-    shared: Subscriptions,
-    entrance: Entrance,
+    shared: Arc<Subscriptions>,
+    /// Who subscribed, if it said so, and by which route: it is judged again and again.
+    principal: Option<Principal>,
+    route: (&'static str, &'static str),
     snapshots: watch::Receiver<Arc<Snapshot>>,
     tokens: watch::Receiver<Arc<Tokens>>,
     session: ServerSession,
@@ -96,7 +98,7 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
     /// # Errors
     /// The environment is gone, or Hello is not as it should be; with the outbox, to say so.
     pub fn open(
-        shared: Subscriptions,
+        shared: Arc<Subscriptions>,
         (hello, entrance): (Hello, Entrance),
         (inbound, out): (I, Outbox),
         (wire, ticket): (W, Ticket),
@@ -135,7 +137,9 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
             listening: true,
             _ticket: ticket,
             shared,
-            entrance,
+            // Not the snapshot: it would be kept as long as the stream.
+            principal: entrance.principal,
+            route: entrance.route,
             snapshots,
             session,
             inbound,
@@ -346,8 +350,7 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
     /// Whether the client may still be here.
     fn judge(&self) -> Result<(), End> {
         let snapshot = Arc::clone(&self.snapshots.borrow());
-        let Entrance { principal, route, .. } = &self.entrance;
-        self.shared.door.readmit(principal.as_ref(), &snapshot, *route).map_err(|_| End::TokenRevoked)
+        self.shared.door.readmit(self.principal.as_ref(), &snapshot, self.route).map_err(|_| End::TokenRevoked)
     }
 
     /// Whether it acknowledges.
@@ -418,7 +421,7 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
     /// When this stream says goodbye: a few at once, many spread over a quarter of the window, each kept up to date
     /// until then.
     fn leaves_at(&self) -> Instant {
-        let roster = self.shared.door.gate.hub.roster(&self.entrance.snapshot.environment);
+        let roster = self.shared.door.gate.hub.roster(&self.snapshots.borrow().environment);
         let many = roster.is_some_and(|roster| roster.connected() > SPREAD_FROM);
         let share = (self.spread % 1_000) as f64 / 1_000.0;
         let over = if many { self.shared.limits.drain_window / 4 } else { Duration::ZERO };

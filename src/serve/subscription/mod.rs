@@ -50,8 +50,8 @@ pub struct StreamLimits {
     pub retry: Duration,
 }
 
-/// What all subscriptions of a server share. Cheap to clone.
-#[derive(Debug, Clone)]
+/// What all subscriptions of a server share.
+#[derive(Debug)]
 pub struct Subscriptions {
     /// Who calls, and what it sees.
     pub door: Door,

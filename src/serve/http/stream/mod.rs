@@ -51,7 +51,7 @@ const INBOX: usize = 16;
 /// What the routes share.
 #[derive(Debug, Clone)]
 pub struct Streams {
-    subscriptions: Subscriptions,
+    subscriptions: Arc<Subscriptions>,
     inboxes: Arc<DashMap<String, Inbox>>,
     random: Random,
     body: BodyLimit,
@@ -66,7 +66,7 @@ struct Inbox {
 }
 
 /// The routes.
-pub fn routes(subscriptions: Subscriptions, random: Random, body: BodyLimit) -> Router {
+pub fn routes(subscriptions: Arc<Subscriptions>, random: Random, body: BodyLimit) -> Router {
     let streams = Streams { subscriptions, inboxes: Arc::default(), random, body };
     Router::new()
         .route(PATH, get(open))
