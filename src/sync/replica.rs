@@ -595,7 +595,7 @@ mod tests {
         assert_eq!((second.send, second.events), (first.send, Vec::new()));
     }
 
-    /// Found by the simulation, seed 9: the client went back, and the server counted it as confirmed.
+    /// Found by the simulation (Ordered): an early full transfer that a network repeated led a client back.
     #[test]
     fn an_earlier_transfer_that_comes_once_more_does_not_lead_back() {
         let (mut replica, objects) = filled();
@@ -610,7 +610,7 @@ mod tests {
         assert_eq!(replica.revision(), Some(Revision(1)), "another stream counts anew");
     }
 
-    /// Found by the simulation, seed 1519: a new epoch's objects with the old epoch's kills raised a false alarm.
+    /// Found by the simulation (Durable): a new epoch's objects with the old epoch's kills raised a false alarm.
     #[test]
     fn a_resume_token_never_joins_the_epochs_of_two_lanes() {
         let mut replica = Replica::default();
