@@ -73,6 +73,17 @@ struct Flight {
     since_ms: u64,
 }
 
+/// Which transfers may begin now; what was begun goes on, and kills are sent at any pace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// None.
+    None,
+    /// Only what is new; whoever needs everything waits.
+    Deltas,
+    /// All.
+    All,
+}
+
 /// What the driver should know: for the log, the metrics, the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -177,13 +188,12 @@ impl ServerSession {
     /// The next message to send, spelled out; as [`ServerSession::step`] where everything may be sent and nobody shares.
     pub fn next(&mut self, view: &View, now_ms: u64) -> Option<ServerMessage> {
         let environment = Arc::clone(&self.environment);
-        self.step(view, now_ms, &mut Fresh, true)?.message(&environment)
+        self.step(view, now_ms, &mut Fresh, Pace::All)?.message(&environment)
     }
 
     /// The next thing to send, if there is one: a kill set before anything else, then answers to pings, then objects.
-    /// Call it again until there is none, whenever the stream can take one more. Where everything has to be sent, it
-    /// begins only if it `may_fill`.
-    pub fn step(&mut self, view: &View, now_ms: u64, plans: &mut impl Plans, may_fill: bool) -> Option<Outgoing> {
+    /// Call it again until there is none, whenever the stream can take one more. `pace` says which transfers may begin.
+    pub fn step(&mut self, view: &View, now_ms: u64, plans: &mut impl Plans, pace: Pace) -> Option<Outgoing> {
         if !self.greeted {
             return None;
         }
@@ -193,7 +203,7 @@ impl ServerSession {
         if let Some(token) = self.pongs.pop_front() {
             return Some(Outgoing::Pong(token));
         }
-        self.next_objects(view, now_ms, plans, may_fill)
+        self.next_objects(view, now_ms, plans, pace)
     }
 
     /// True where everything has to be sent and the last step might not begin it.
@@ -363,9 +373,9 @@ impl ServerSession {
         Some(outgoing)
     }
 
-    fn next_objects(&mut self, view: &View, now_ms: u64, plans: &mut impl Plans, may_fill: bool) -> Option<Outgoing> {
+    fn next_objects(&mut self, view: &View, now_ms: u64, plans: &mut impl Plans, pace: Pace) -> Option<Outgoing> {
         if self.objects.sending.is_none() {
-            let (mode, from) = self.due(view, may_fill)?;
+            let (mode, from) = self.due(view, pace)?;
             self.objects.nudged = false;
             self.nonce += 1;
             self.objects.sending = Some((self.nonce, Transfer::new(plans.plan(mode, from, view))));
@@ -395,14 +405,14 @@ impl ServerSession {
     }
 
     /// The transfer that is due, if one is and the window is free.
-    fn due(&mut self, view: &View, may_fill: bool) -> Option<(Mode, Revision)> {
+    fn due(&mut self, view: &View, pace: Pace) -> Option<(Mode, Revision)> {
         self.objects.waiting = false;
-        if self.objects.flight.is_some() {
+        if self.objects.flight.is_some() || pace == Pace::None {
             return None;
         }
         let Some(at) = self.objects.at else {
             let why = self.objects.why.unwrap_or(FullReason::Requested);
-            return self.full(why, view, may_fill);
+            return self.full(why, view, pace);
         };
         let standing = match view.judge(&at) {
             // The digest of a revision that was sent on this stream need not be remembered to be believed.
@@ -414,7 +424,7 @@ impl ServerSession {
             standing => standing,
         };
         if let Standing::Full(reason) = standing {
-            return self.full(reason, view, may_fill);
+            return self.full(reason, view, pace);
         }
         let spoken = std::mem::replace(&mut self.objects.spoken, true);
         let news = view.objects().newest() > at.revision || self.objects.nudged || !spoken;
@@ -426,13 +436,13 @@ impl ServerSession {
         }
     }
 
-    fn full(&mut self, reason: FullReason, view: &View, may_fill: bool) -> Option<(Mode, Revision)> {
+    fn full(&mut self, reason: FullReason, view: &View, pace: Pace) -> Option<(Mode, Revision)> {
         let empty = view.objects().is_empty();
         let confirmed = empty && view.objects().ever_deleted();
         if empty && !confirmed && self.objects.refused_empty {
             return None;
         }
-        if !may_fill {
+        if pace != Pace::All {
             self.objects.waiting = true;
             return None;
         }

@@ -23,7 +23,7 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::roster::{Seat, Who};
 use crate::sync::message::{ClientMessage, Hello, Lane, Resume};
 use crate::sync::outgoing::Outgoing;
-use crate::sync::server::{Event, ServerSession};
+use crate::sync::server::{Event, Pace, ServerSession};
 use crate::sync::transfer::Part;
 
 /// Below this many streams a stopping server says goodbye to all at once.
@@ -75,6 +75,8 @@ struct Times {
     waiting: Option<Instant>,
     /// The server stops, and this stream's turn to go comes then.
     leave: Option<Instant>,
+    /// No transfer begins before then: a kill has the streams for itself.
+    held: Option<Instant>,
     /// A sign of life is to be sent when there is room.
     bookmark: bool,
 }
@@ -125,7 +127,15 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
         let now = Instant::now();
         // Between 0.8 and 1.2 of the interval, so that streams that began together do not tick together.
         let every = shared.limits.bookmark.mul_f64(0.8 + 0.4 * (spread % 1_000) as f64 / 1_000.0);
-        let times = Times { began: now, every, tick: now + every, waiting: Some(now), leave: None, bookmark: false };
+        let times = Times {
+            began: now,
+            every,
+            tick: now + every,
+            waiting: Some(now),
+            leave: None,
+            held: None,
+            bookmark: false,
+        };
         Ok(Self {
             tokens: hub.follow_tokens(),
             seat: roster.enter(who),
@@ -244,6 +254,8 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
         // Not the guard: nobody who publishes waits for a chunk to be filled.
         let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
         let now = self.elapsed_ms();
+        let connected = || self.shared.door.gate.hub.roster(&snapshot.environment).map_or(0, |all| all.connected());
+        self.times.held = self.shelf.held_until(snapshot.view.kill_list(), connected);
         while self.out.has_room() {
             self.times.waiting = Some(Instant::now());
             match self.next(&snapshot, now) {
@@ -266,7 +278,12 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
     /// What to send next; a bookmark, where one is due, when there is nothing else.
     fn next(&mut self, snapshot: &Snapshot, now: u64) -> Option<Option<Frame>> {
         let mut reach = Reach { shelf: &self.shelf, taken: &mut self.taken };
-        let step = self.session.step(&snapshot.view, now, &mut reach, self.permit.is_some());
+        let pace = match (self.times.held, &self.permit) {
+            (Some(_), _) => Pace::None,
+            (None, None) => Pace::Deltas,
+            (None, Some(_)) => Pace::All,
+        };
+        let step = self.session.step(&snapshot.view, now, &mut reach, pace);
         if let Some(outgoing) = step {
             return Some(self.frame(&outgoing));
         }
@@ -319,7 +336,7 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
     fn due(&self) -> Instant {
         let stalled = self.times.waiting.map(|since| since + self.shared.limits.stall);
         let held = self.permit.as_ref().map(|(_, until)| *until);
-        let others = [stalled, held, self.times.leave];
+        let others = [stalled, held, self.times.leave, self.times.held];
         others.into_iter().flatten().fold(self.times.tick, Instant::min)
     }
 
@@ -334,6 +351,10 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
         if self.permit.as_ref().is_some_and(|(_, until)| *until <= now) && self.session.is_transferring() {
             // It reads slowly. It goes on; others do not wait for it any longer.
             self.permit = None;
+        }
+        if self.times.held.is_some_and(|held| held <= now) {
+            self.times.held = None;
+            self.wants_room();
         }
         if self.times.tick <= now {
             self.times.tick = now + self.times.every;

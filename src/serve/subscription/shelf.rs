@@ -26,6 +26,11 @@ const KEPT: Duration = Duration::from_secs(10);
 /// a reconnect storm would mean a new plan of everything.
 const YOUNG: Duration = Duration::from_secs(2);
 
+/// How long a new kill set has the streams for itself, for each subscriber: what telling one and hearing from it costs.
+const HOLD_EACH: Duration = Duration::from_micros(50);
+/// And at most.
+const HOLD_MAX: Duration = Duration::from_secs(1);
+
 /// The shared bytes of several parts, by protocol.
 type Forms = [Vec<OnceLock<Bytes>>; FORMS];
 
@@ -65,6 +70,8 @@ pub struct Shelf {
 #[derive(Debug, Default)]
 struct State {
     kills: Option<(Epoch, Arc<KillList>, Arc<Forms>)>,
+    /// The newest kill set, and until when it has the streams for itself.
+    hold: Option<(Arc<KillList>, Instant)>,
     /// Newest last, each with when it was last needed.
     plans: VecDeque<(Instant, Arc<Shelved>)>,
 }
@@ -95,6 +102,24 @@ impl Shelf {
         };
         let make = || W::kills(list, part, epoch, &self.environment);
         held.get(W::FORM).and_then(|parts| parts.get(part)).map_or_else(make, |cell| cell.get_or_init(make).clone())
+    }
+
+    /// Until when transfers of objects are held back because a kill set is on its way to `subscribers` clients: as long
+    /// as it takes to tell them all, so that a kill never waits for what is not one. None where nothing is held back.
+    pub fn held_until(&self, list: &Arc<KillList>, subscribers: impl FnOnce() -> usize) -> Option<Instant> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        match &state.hold {
+            Some((held, _)) if Arc::ptr_eq(held, list) => {}
+            // The first set is nobody's news.
+            None => state.hold = Some((Arc::clone(list), now)),
+            Some(_) => {
+                let each = u32::try_from(subscribers()).unwrap_or(u32::MAX);
+                let until = now + HOLD_EACH.saturating_mul(each).min(HOLD_MAX);
+                state.hold = Some((Arc::clone(list), until));
+            }
+        }
+        state.hold.as_ref().map(|(_, until)| *until).filter(|until| *until > now)
     }
 
     /// Drops what nobody needed in a while.
