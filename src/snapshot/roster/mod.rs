@@ -133,8 +133,7 @@ impl Roster {
         self.lock().connected
     }
 
-    /// Clients that are known, in order of name and instance id, from `after` on (an instance id), at most `limit`;
-    /// and how many there are.
+    /// Clients that are known, in order of name and instance id, at most `limit`; and how many there are.
     pub fn list(&self, now: Timestamp, limit: usize) -> (Vec<Client>, usize) {
         let mut state = self.lock();
         state.forget(self.keep);
