@@ -88,9 +88,15 @@ fn tail(out: &mut dyn Write, wanted: &Tail) -> Result<(), Failure> {
     Ok(table::print(out, ["REVISION", "AT", "ACTOR", "CHANGES", "REASON"], &rows)?)
 }
 
-/// `flag_killed sliceB_documents`
+/// `flag_killed sliceB_documents`, `propagation_observed 9998 of 10000 in 143 ms`
 fn in_words(change: &Value) -> String {
     let kind = change["kind"].as_str().unwrap_or("?");
+    let seen = &change["propagation"];
+    if let Some(subscribers) = seen["subscribers"].as_u64() {
+        let count = |name: &str| seen[name].as_u64().unwrap_or(0);
+        let (having, slowest) = (count("confirmed") + count("lateJoined"), count("maxUs").div_ceil(1_000));
+        return format!("{kind} {having} of {subscribers} in {slowest} ms");
+    }
     let about = [&change["flag"]["key"], &change["segment"], &change["id"], &change["source"], &change["environment"]];
     match about.into_iter().find_map(Value::as_str) {
         Some(about) => format!("{kind} {about}"),
