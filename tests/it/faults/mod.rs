@@ -4,15 +4,15 @@
 //! good ones or a dying server takes nothing from the others. The state machine behind it is tested without sockets in
 //! `src/sync`; here stands what only processes, kernels and cables can do.
 
-//mod churn;
+mod churn;
 mod crowd;
-//mod events;
+mod events;
 mod frozen;
-//mod half_open;
+mod half_open;
 mod observed;
 mod revoked;
-//mod slow;
-//mod storm;
+mod slow;
+mod storm;
 mod thousands;
 
 use std::path::Path;

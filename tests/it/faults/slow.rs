@@ -1,0 +1,89 @@
+//! Clients that ask for everything and then read nothing, or one byte a second.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+
+use super::{Watcher, connected, definition, kill, metric, resident, server, settled, until};
+use crate::harness::sse::EventStream;
+
+/// More than the kernel's buffers take.
+const FLAGS: usize = 24;
+const SLOW: usize = 11;
+/// Places for streams: one well-behaved client and the slow ones.
+const PLACES: &str = "12";
+/// How much more memory all of them may cost, in kilobytes; one copy of all flags is about 14 MB.
+const ROOM_KB: u64 = 100_000;
+
+/// Opens a stream with as little room for bytes as the kernel allows, and reads nothing.
+fn reader(address: &str, number: usize) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let address: SocketAddr = address.parse().expect("an address");
+    socket.connect(&address.into()).expect("it listens");
+    let mut stream = TcpStream::from(socket);
+    let request = format!("GET /v1/stream?acks=true&name=slow-{number} HTTP/1.1\r\nhost: test\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it is sent");
+    stream
+}
+
+/// Reads one byte a second until it is told to stop or the stream ends.
+fn trickle(mut stream: TcpStream) -> (SyncSender<()>, JoinHandle<()>) {
+    let (stop, stopped) = sync_channel(1);
+    let thread = std::thread::spawn(move || {
+        let mut byte = [0];
+        while stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+            if !matches!(stream.read(&mut byte), Ok(1)) {
+                return;
+            }
+        }
+    });
+    (stop, thread)
+}
+
+#[test]
+fn readers_that_take_nothing_are_ended_cost_little_and_hold_up_nobody() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = server(dir.path(), &["--streams-stall", "2s", "--streams-max", PLACES, "--streams-transfers", "1"]);
+    let mut admin = server.admin();
+    for number in 0..FLAGS {
+        let users: Vec<String> = (0..10_000).map(|user| format!("{number:04}-{user:050}")).collect();
+        let mut flag = definition();
+        flag["rules"] = json!([{"when": {"user": {"in": users}}, "serve": "on"}]);
+        let answer = admin.put(&format!("/v1/environments/production/flags/large-{number}"), &flag);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let good = Watcher::start(&server, "good");
+    settled(&mut admin, 1);
+    let before = resident(&server.process);
+
+    let mut slow: Vec<TcpStream> = (0..SLOW).map(|number| reader(&server.data, number)).collect();
+    let (stop, trickling) = trickle(slow.pop().expect("one of them"));
+    until("all are served", || {
+        (metric(&mut admin, "rampart_subscriptions_ended_total") as usize
+            + super::subscribers(&mut admin)["connected"].as_u64()? as usize
+            > SLOW)
+            .then_some(())
+    });
+    let receipts = kill(&mut admin, "0.05&timeout=30s")["receipts"].take();
+    assert_eq!((&receipts["reached"], &receipts["confirmed"]), (&json!(true), &json!(1)), "{receipts}");
+    let others = ["pending", "disconnected"].map(|state| receipts[state].as_u64().expect("a count"));
+    assert_eq!(others.iter().sum::<u64>(), SLOW as u64, "those who read nothing have confirmed nothing: {receipts}");
+    good.lines.wait_for("\"slice\"");
+
+    connected(&mut admin, 1);
+    let ended = metric(&mut admin, "rampart_subscriptions_ended_total{reason=\"too-slow\"}");
+    assert_eq!(ended as usize, SLOW, "{}", admin.get("/metrics").text());
+    let after = resident(&server.process);
+    assert!(after < before + ROOM_KB, "from {before} kB to {after} kB");
+    for _ in 0..SLOW {
+        until("their places are free", || EventStream::open(&server.data, "/v1/stream", &[]).ok());
+    }
+    drop(stop);
+    trickling.join().expect("it does not panic");
+}
