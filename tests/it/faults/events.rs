@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{FLAG, connected, definition, kill, server, until};
+use super::{FLAG, connected, definition, kill, metric, receipts, restore, server, until};
 use crate::harness::Server;
 use crate::harness::sse::{Block, EventStream};
 
@@ -99,12 +99,16 @@ fn a_wrong_hash_confirms_nothing_and_receipts_for_no_stream_are_not_found() {
     let stranger = post(&server, &"0".repeat(32), &receipt(&said, &said["setHash"]));
     assert_eq!(stranger.0, 404, "{}", stranger.1);
     assert_eq!(post(&server, &subscriber.id, &receipt(&said, &json!("f".repeat(32)))).0, 204);
-    let path = format!("/v1/environments/production/receipts?generation={generation}");
-    let judged = until("the lie is heard", || {
-        let receipts = admin.get(&path).json();
-        (receipts["pending"] == 0).then_some(receipts)
+    until("the lie is noticed", || {
+        (metric(&mut admin, "rampart_subscribers_differing_total") as u64 == 1).then_some(())
     });
-    assert_eq!((&judged["confirmed"], &judged["unconfirmable"]), (&json!(0), &json!(1)), "{judged}");
+    let judged = receipts(&mut admin, "generation", generation);
+    assert_eq!((&judged["confirmed"], &judged["pending"]), (&json!(0), &json!(1)), "{judged}");
+
+    // The truth about the next one is believed.
+    restore(&mut admin);
+    subscriber.acknowledge(&server, "kills");
+    until("it is confirmed", || (receipts(&mut admin, "generation", generation)["confirmed"] == 1).then_some(()));
 }
 
 #[test]
@@ -149,7 +153,7 @@ fn a_stream_goes_on_where_its_last_event_id_says() {
 #[test]
 fn the_kill_set_costs_nothing_to_ask_for_again_until_it_changes() {
     let dir = tempfile::tempdir().expect("a folder");
-    let server = server(dir.path(), &["--streams-enabled", "false"]);
+    let server = server(dir.path(), &["--streams-enabled=false"]);
     let (mut admin, mut data) = (server.admin(), server.data());
     let empty = data.get("/v1/kills");
     assert_eq!((empty.status, &empty.json()["killed"]), (200, &json!([])));
