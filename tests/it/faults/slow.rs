@@ -6,10 +6,16 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rampart::proto::rampart_v1 as wire;
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
+use tokio_stream::StreamExt as _;
+use tonic::transport::Endpoint;
+use tonic::{Code, Request};
 
 use super::{Watcher, connected, definition, kill, metric, resident, server, settled, subscribers, until};
+use crate::harness::GUARD;
+use crate::harness::http::Client;
 use crate::harness::sse::EventStream;
 
 /// More than the kernel's buffers take.
@@ -46,11 +52,8 @@ fn trickle(mut stream: TcpStream) -> (SyncSender<()>, JoinHandle<()>) {
     (stop, thread)
 }
 
-#[test]
-fn readers_that_take_nothing_are_ended_cost_little_and_hold_up_nobody() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let server = server(dir.path(), &["--streams-stall", "2s", "--streams-max", PLACES]);
-    let mut admin = server.admin();
+/// Defines about 14 MB of flags.
+fn large_flags(admin: &mut Client) {
     for number in 0..FLAGS {
         let users: Vec<String> = (0..10_000).map(|user| format!("{number:04}-{user:050}")).collect();
         let mut flag = definition();
@@ -58,6 +61,14 @@ fn readers_that_take_nothing_are_ended_cost_little_and_hold_up_nobody() {
         let answer = admin.put(&format!("/v1/environments/production/flags/large-{number}"), &flag);
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
+}
+
+#[test]
+fn readers_that_take_nothing_are_ended_cost_little_and_hold_up_nobody() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = server(dir.path(), &["--streams-stall", "2s", "--streams-max", PLACES]);
+    let mut admin = server.admin();
+    large_flags(&mut admin);
     let good = Watcher::start(&server, "good");
     settled(&mut admin, 1);
     let before = resident(&server.process);
@@ -85,4 +96,41 @@ fn readers_that_take_nothing_are_ended_cost_little_and_hold_up_nobody() {
     drop(others);
     drop(stop);
     trickling.join().expect("it does not panic");
+}
+
+#[test]
+fn a_grpc_client_that_takes_no_message_is_ended_and_hears_why_when_it_reads_at_last() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = server(dir.path(), &["--streams-stall", "1s"]);
+    let mut admin = server.admin();
+    large_flags(&mut admin);
+    // A thread of its own keeps the connection alive while nobody takes a message from the stream.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let hello = wire::Hello { instance_id: "idle".to_owned(), acks: true, ..wire::Hello::default() };
+    let hello = wire::ClientMessage { message: Some(wire::client_message::Message::Hello(hello)) };
+    let said = tokio_stream::iter([hello]).chain(tokio_stream::pending());
+    let opening = async {
+        let channel = Endpoint::from_shared(format!("http://{}", server.data)).expect("an address");
+        let channel = channel.connect().await.expect("it connects");
+        let mut client = wire::subscription_client::SubscriptionClient::new(channel);
+        client.subscribe(Request::new(said)).await.expect("a stream").into_inner()
+    };
+    let mut stream = runtime.block_on(opening);
+    until("it was ended for what it did", || {
+        let ended = metric(&mut admin, "rampart_subscriptions_ended_total{reason=\"too-slow\"}");
+        (ended as usize == 1).then_some(())
+    });
+    connected(&mut admin, 0);
+    let reading = async {
+        loop {
+            let next = tokio::time::timeout(GUARD, stream.message()).await.expect("something within the guard");
+            match next {
+                Ok(message) => assert!(message.is_some(), "it ends with a status"),
+                Err(status) => return status,
+            }
+        }
+    };
+    let status = runtime.block_on(reading);
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
 }
