@@ -72,6 +72,9 @@ pub struct Start {
 
 /// How long a start waits for sources that cannot be read before it serves what it has; as long as flagd.
 const SOURCES_PATIENCE: Duration = Duration::from_secs(5);
+/// How much longer a connection bears a peer that takes nothing than a subscription on it does, so that it is the
+/// subscription that ends, and is counted under its reason.
+const STREAMS_FIRST: Duration = Duration::from_secs(2);
 
 /// Serves until `stop` is cancelled or a part fails; `ready` is told where, once everything answers.
 ///
@@ -260,7 +263,7 @@ fn edge_settings(settings: &Settings) -> EdgeSettings {
             ping_timeout: settings.streams.keepalive_timeout,
             http2_streams: limits.http2_max_concurrent_streams,
             handshakes: limits.handshakes,
-            stall_timeout: settings.streams.stall,
+            stall_timeout: settings.streams.stall + STREAMS_FIRST,
             http1_buffer: limits.header_bytes.max(ConnectionLimits::default().http1_buffer),
             http2_header_list: u32::try_from(limits.header_bytes).unwrap_or(u32::MAX),
             ..ConnectionLimits::default()

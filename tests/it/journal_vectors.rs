@@ -1,7 +1,7 @@
 //! `tests/vectors/journal-v1`: records that every later version must verify and fold to the very same world.
 //!
-//! The files are written once, by the ignored test at the end, and never again: a change that needs them rewritten is a
-//! change of the record format.
+//! The files are written once, by the ignored tests at the end, and never again: a change that needs them rewritten is a
+//! change of the record format. A kind of change that came later has a file of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use rampart::flag::key::{EnvironmentName, FlagId, FlagKey, FlagSetName, SegmentN
 use rampart::flag::percent::Percent;
 use rampart::flag::time::{Generation, Revision, Timestamp};
 use rampart::world::chain::{Verifier, open, seal};
-use rampart::world::change::{Change, Origin, Reach};
+use rampart::world::change::{Change, Origin, Propagation, Reach};
 use rampart::world::checkpoint::to_json;
 use rampart::world::digest::{Digest, Epoch, Salt};
 use rampart::world::fold::World;
@@ -21,6 +21,10 @@ use rampart::world::record::{Actor, Content, Draft, Head, Idempotency, StoredRec
 use serde_json::{Value, json};
 
 use crate::journal_sample::{NOW, variant};
+
+/// The records of the one kind that came later.
+const OBSERVED: &str = "propagation_observed.jsonl";
+const OBSERVED_GENERATION: Generation = Generation(1_760_000_000_000_002);
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/journal-v1")
@@ -30,8 +34,12 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(folder().join(name)).unwrap()
 }
 
+fn records_of(name: &str) -> Vec<StoredRecord> {
+    read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 fn records() -> Vec<StoredRecord> {
-    read("records.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    records_of("records.jsonl")
 }
 
 #[test]
@@ -50,7 +58,7 @@ fn the_published_records_verify_and_fold_to_the_published_world() {
 
 #[test]
 fn the_published_records_hold_every_kind_of_change() {
-    let records = records();
+    let records: Vec<_> = records().into_iter().chain(records_of(OBSERVED)).collect();
     let kinds: BTreeSet<_> =
         records.iter().flat_map(|record| &record.payloads).map(|part| part.kind.as_str()).collect();
     let known: BTreeSet<_> = Change::KINDS.into_iter().chain(["actor_name", "reason"]).collect();
@@ -58,9 +66,40 @@ fn the_published_records_hold_every_kind_of_change() {
 }
 
 #[test]
+fn the_published_observation_verifies_folds_and_changes_nothing_but_the_head() {
+    let records = records_of(OBSERVED);
+    let mut verifier = Verifier::new(&records[0]);
+    let mut world = World::empty(records[0].epoch);
+    let mut before = Value::Null;
+    for stored in &records {
+        verifier.take(stored).unwrap();
+        before = world_without_head(&world);
+        world.apply(&open(stored).unwrap());
+    }
+    assert_eq!(verifier.finish().unwrap().unfinished, Vec::new());
+    assert_eq!(world_without_head(&world), before, "an observation is no change");
+    let last = open(&records[2]).unwrap();
+    let Change::PropagationObserved { generation, propagation, .. } = &last.changes[0] else { panic!("{last:?}") };
+    assert_eq!((*generation, *propagation), (OBSERVED_GENERATION, observed()));
+}
+
+/// The world without its place in the journal, which every record moves.
+fn world_without_head(world: &World) -> Value {
+    let mut world: Value = serde_json::from_str(&to_json(world)).unwrap();
+    world["head"] = Value::Null;
+    world
+}
+
+#[test]
 fn sealing_the_published_records_again_yields_the_same_bytes() {
-    let mut head = Head::empty(records()[0].epoch);
-    for (line, stored) in read("records.jsonl").lines().zip(records()) {
+    seals_again("records.jsonl");
+    seals_again(OBSERVED);
+}
+
+fn seals_again(name: &str) {
+    let records = records_of(name);
+    let mut head = Head::empty(records[0].epoch);
+    for (line, stored) in read(name).lines().zip(records) {
         let record = open(&stored).unwrap();
         if record.erased.is_empty() {
             let draft = Draft {
@@ -273,4 +312,59 @@ fn write_the_vectors() {
     std::fs::create_dir_all(folder()).unwrap();
     std::fs::write(folder().join("records.jsonl"), lines).unwrap();
     std::fs::write(folder().join("world.json"), to_json(&world) + "\n").unwrap();
+}
+
+/// What the observation says.
+fn observed() -> Propagation {
+    Propagation {
+        subscribers: 21,
+        confirmed: 6,
+        late_joined: 5,
+        pending: 4,
+        rejected: 3,
+        unconfirmable: 2,
+        disconnected: 1,
+        first_us: 1_205,
+        p50_us: 3_071,
+        p99_us: 14_911,
+        max_us: 30_000_001,
+    }
+}
+
+#[test]
+#[ignore = "writes the published observation: only ever for a new record format"]
+fn write_the_observation() {
+    let mut head = Head::empty(Epoch([0xe2; 16]));
+    let production = || environment("production");
+    let put = Change::EnvironmentPut {
+        environment: production(),
+        production: true,
+        data_plane_auth: DataPlaneAuth::Optional,
+    };
+    let killed = Change::FlagKilled {
+        environment: production(),
+        flag: flag("sliceB_documents"),
+        generation: OBSERVED_GENERATION,
+    };
+    let seen = Change::PropagationObserved {
+        environment: production(),
+        generation: OBSERVED_GENERATION,
+        propagation: observed(),
+    };
+    let actors = [Actor::system("first-start"), Actor::token("t1", "Zoë"), Actor::system("witness")];
+    let mut lines = String::new();
+    for (number, (change, actor)) in (1u8..).zip([put, killed, seen].into_iter().zip(actors)) {
+        let mut draft = Draft::new(NOW.plus_micros(i64::from(number) * 1_000_000), actor, vec![change]);
+        draft.writer = "0.1.0".to_owned();
+        draft.reason = (number == 2).then(|| "a drill".to_owned());
+        let mut part = 0u8;
+        let mut next = || {
+            part += 1;
+            Salt(std::array::from_fn(|at| (number * 16 + part).wrapping_add(at as u8)))
+        };
+        let stored = seal(&draft, &head, &mut next).stored;
+        head = stored.head();
+        lines.push_str(&(serde_json::to_string(&stored).unwrap() + "\n"));
+    }
+    std::fs::write(folder().join(OBSERVED), lines).unwrap();
 }

@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod cohorts;
 mod durability;
+mod faults;
 mod flag_file;
 mod flagd_evaluation;
 mod flagd_events;

@@ -173,9 +173,9 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
         let window = u64::try_from(self.shared.limits.drain_window.as_millis()).unwrap_or(10_000).max(1);
         let after = u32::try_from(self.spread.rotate_left(32) % window).unwrap_or(0);
         let goodbye = W::message(&ServerSession::goodbye(end.reason(), after), None);
-        let Self { out, seat, .. } = self;
+        let Self { out, seat, permit, _ticket: ticket, _open: open, .. } = self;
         // What holds a place is given back before anybody waits for a client to listen.
-        drop(seat);
+        drop((seat, permit, ticket, open));
         let pieces = goodbye.map(Piece::Frame).into_iter().chain([Piece::End(Box::new(end))]);
         let last_words = async {
             for piece in pieces {

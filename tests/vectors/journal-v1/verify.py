@@ -68,10 +68,11 @@ def verify(lines):
 
 
 def main():
-    default = pathlib.Path(__file__).with_name("records.jsonl")
-    path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
-    records, head, erased = verify(path.read_text(encoding="utf-8").splitlines())
-    print(f"{records} records verify, {erased} payloads are erased, head {head}")
+    folder = pathlib.Path(__file__).parent
+    published = [folder / "records.jsonl", folder / "propagation_observed.jsonl"]
+    for path in [pathlib.Path(sys.argv[1])] if len(sys.argv) > 1 else published:
+        records, head, erased = verify(path.read_text(encoding="utf-8").splitlines())
+        print(f"{records} records verify, {erased} payloads are erased, head {head}")
 
 
 if __name__ == "__main__":
