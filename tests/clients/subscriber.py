@@ -224,33 +224,32 @@ class Subscriber:
 
     async def stream(self, stopped):
         """One stream, from Hello to its end."""
-        answers = asyncio.Queue()
-        answers.put_nowait(self.hello())
-
-        async def requests():
-            while (answer := await answers.get()) is not None:
-                yield answer
-
-        async def read(call):
-            while (message := await asyncio.wait_for(call.read(), SILENCE_S)) is not grpc.aio.EOF:
-                if (answer := self.receive(message)) is not None:
-                    answers.put_nowait(answer)
-            # Raises where the status is not OK.
-            await call
-
         token = self.options.token
         metadata = [("authorization", f"Bearer {token}")] if token else []
+        one_at_a_time = asyncio.Lock()
+
+        async def send(call, message):
+            async with one_at_a_time:
+                await call.write(message)
+
+        async def follow(call):
+            await send(call, self.hello())
+            # Raises where the stream ends with a status that is not OK.
+            while (message := await asyncio.wait_for(call.read(), SILENCE_S)) is not grpc.aio.EOF:
+                if (answer := self.receive(message)) is not None:
+                    await send(call, answer)
+
         async with grpc.aio.insecure_channel(self.options.server) as channel:
-            reading = asyncio.ensure_future(read(rpc.SubscriptionStub(channel).Subscribe(requests(), metadata=metadata)))
+            call = rpc.SubscriptionStub(channel).Subscribe(metadata=metadata)
+            following = asyncio.ensure_future(follow(call))
             leaving = asyncio.ensure_future(stopped.wait())
-            await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if stopped.is_set():
-                answers.put_nowait(pb.ClientMessage(leave=pb.Leave(reason="SIGTERM")))
-                answers.put_nowait(None)
-                await asyncio.wait({reading}, timeout=FAREWELL_S)
+            await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
             leaving.cancel()
-            reading.cancel()
-            await reading
+            if not following.done():
+                await send(call, pb.ClientMessage(leave=pb.Leave(reason="SIGTERM")))
+                await asyncio.wait({following}, timeout=FAREWELL_S)
+                following.cancel()
+            await following
 
     async def run(self):
         stopped = asyncio.Event()
@@ -265,8 +264,8 @@ class Subscriber:
                 say("lost", status=error.code().name, detail=error.details())
                 if error.code() in FOR_GOOD or self.revoked:
                     return 1
-            except (asyncio.TimeoutError, asyncio.CancelledError):
-                say("lost", status="SILENCE" if not stopped.is_set() else "LEFT", detail="")
+            except (asyncio.TimeoutError, asyncio.CancelledError, asyncio.InvalidStateError) as error:
+                say("lost", status=type(error).__name__, detail=str(error))
             # A stream that brought something was a good one: the waits begin anew.
             wait = WAIT_S[0] if before != (self.kills.epoch, self.objects.revision) else min(2 * wait, WAIT_S[1])
             pause = random.uniform(0, wait) if self.come_back_s is None else self.come_back_s
