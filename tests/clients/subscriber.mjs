@@ -218,7 +218,7 @@ while (!leaving.signal.aborted) {
   let forGood = false;
   try {
     forGood = await follow(leaving.signal);
-    if (!leaving.signal.aborted) say('lost', { detail: 'the stream ended' });
+    if (stream && !leaving.signal.aborted) say('lost', { detail: 'the stream ended' });
   } catch (error) {
     if (!leaving.signal.aborted) say('lost', { detail: String(error.cause?.code ?? error.message) });
   }
