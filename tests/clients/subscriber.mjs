@@ -11,8 +11,8 @@
 //
 // What it is not: a client library. It evaluates nothing, hence refuses no definition, and keeps nothing over a restart
 // of its own. And its receipts are weaker than gRPC's: Node.js has no XXH3, so it checks how many objects and kills it
-// holds, and sends the server's set hash back instead of one of its own. Browsers have no fetch stream that keeps
-// `Last-Event-ID`: an EventSource does, and needs none of `events` below.
+// holds, and sends the server's set hash back instead of one of its own. In a browser an EventSource reads, and comes
+// back with the last id, by itself.
 
 import { randomBytes } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';

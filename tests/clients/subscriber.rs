@@ -26,12 +26,17 @@ fn server() -> (tempfile::TempDir, Server) {
 /// Both subscribers with their streams open.
 fn both(server: &Server) -> [Script; 2] {
     let python = Script::start(Language::Python, "subscriber.py", &[&server.data, "--name", "python"]);
-    let node = format!("http://{}", server.data);
-    let node = Script::start(Language::Node, "subscriber.mjs", &[&node, "--name", "node"]);
-    [python, node].map(|mut script| {
-        script.wait_for("that its stream is open", |line| line["event"] == "kills");
-        script
-    })
+    [opened(python), node(server, "node")]
+}
+
+fn node(server: &Server, name: &str) -> Script {
+    let url = format!("http://{}", server.data);
+    opened(Script::start(Language::Node, "subscriber.mjs", &[&url, "--name", name]))
+}
+
+fn opened(mut script: Script) -> Script {
+    script.wait_for("that its stream is open", |line| line["event"] == "kills");
+    script
 }
 
 /// Both subscribers with the flags applied.
@@ -123,17 +128,19 @@ fn both_resume_after_a_restart_without_a_full_transfer() {
 #[test]
 fn one_that_leaves_is_not_missing_and_one_that_is_lost_is() {
     let (_dir, server) = server();
-    let [mut python, node] = with_flags(&server);
-    python.terminate();
-    python.wait_for("that it left", |line| line["event"] == "left");
-    assert!(python.wait().success());
+    let [python, lost] = with_flags(&server);
+    for mut leaves in [python, node(&server, "leaves")] {
+        leaves.terminate();
+        leaves.wait_for("that it left", |line| line["event"] == "left");
+        assert!(leaves.wait().success());
+    }
 
     let receipts = confirmed(&server, "switch/kill");
     assert_eq!((&receipts["subscribers"], &receipts["confirmed"]), (&json!(1), &json!(1)), "{receipts}");
     assert_eq!((&receipts["reached"], &receipts["disconnected"]), (&json!(true), &json!(0)), "{receipts}");
 
     // Killed where it stands, by which it cannot say so.
-    drop(node);
+    drop(lost);
     let answer =
         server.admin().post(&format!("{ENV}/flags/text/kill?wait=all&timeout=0s"), &json!({"reason": "a test"}));
     let receipts = answer.json()["receipts"].clone();
