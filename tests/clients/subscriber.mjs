@@ -89,7 +89,8 @@ async function acknowledge(lane, { nonce, setHash }, applied) {
 }
 
 async function post(body) {
-  const request = { method: 'POST', headers, body: JSON.stringify({ stream, ...body }), signal: AbortSignal.timeout(5_000) };
+  const content = JSON.stringify({ stream, ...body });
+  const request = { method: 'POST', headers, body: content, signal: AbortSignal.timeout(5_000) };
   const answer = await fetch(`${server}/v1/stream/acks`, request);
   if (!answer.ok) say('error', { code: `acks-${answer.status}`, message: await answer.text() });
 }

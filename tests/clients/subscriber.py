@@ -34,6 +34,7 @@ pb, rpc = grpc.protos_and_services("rampart/v1/subscription.proto")
 SILENCE_S = 45  # A sign of life comes every 18 s: two may be lost.
 WAIT_S = (0.2, 30)  # Between attempts where the server asked for nothing: the first, the longest.
 FAREWELL_S = 5  # How long the end of the stream is waited for after Leave.
+# Where no Goodbye says when to come back, there is nothing to come back for.
 FOR_GOOD = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT)
 
 
@@ -262,7 +263,7 @@ class Subscriber:
                 await self.stream(stopped)
             except grpc.aio.AioRpcError as error:
                 say("lost", status=error.code().name, detail=error.details())
-                if error.code() in FOR_GOOD or self.revoked:
+                if self.revoked or self.come_back_s is None and error.code() in FOR_GOOD:
                     return 1
             except (asyncio.TimeoutError, asyncio.CancelledError, asyncio.InvalidStateError) as error:
                 say("lost", status=type(error).__name__, detail=str(error))
