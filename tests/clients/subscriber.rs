@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::sse::EventStream;
 use crate::harness::{Server, serve_at};
 use crate::providers::free_port;
 use crate::script::{Language, Script};
@@ -161,4 +162,26 @@ fn both_end_where_they_may_not_come_back() {
         script.wait_for("why it is refused", |line| line["status"] == status);
         assert_eq!(script.wait().code(), Some(1), "{file}");
     }
+}
+
+#[test]
+fn one_that_never_has_what_it_was_sent_is_told_so_before_the_end() {
+    let (_dir, server) = server();
+    let mut stream = EventStream::open(&server.data, "/v1/stream?acks=true", &[]).expect("a stream");
+    let opened = stream.event().expect("its opening").json();
+    let error = loop {
+        let block = stream.event().expect("an error before the end");
+        match block.event.as_deref() {
+            Some("commit") => {
+                let (commit, wrong) = (block.json(), "0".repeat(31) + "1");
+                let ack = json!({"nonce": commit["nonce"], "lane": "objects", "applied": commit["revision"], "setHash": wrong});
+                let answer = server.data().post("/v1/stream/acks", &json!({"stream": opened["stream"], "acks": [ack]}));
+                assert_eq!(answer.status, 204, "{}", answer.text());
+            }
+            Some("error") => break block.json(),
+            _ => {}
+        }
+    };
+    assert_eq!(error["code"], "resync-loop", "{error}");
+    assert_eq!(stream.event().expect("a goodbye").event.as_deref(), Some("goodbye"));
 }

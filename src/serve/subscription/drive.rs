@@ -21,7 +21,7 @@ use crate::access::token::Tokens;
 use crate::serve::metrics::Open;
 use crate::snapshot::Snapshot;
 use crate::snapshot::roster::{Seat, Who};
-use crate::sync::message::{ClientMessage, Hello, Lane, Resume};
+use crate::sync::message::{ClientMessage, Hello, Lane, Resume, ServerBody, ServerMessage};
 use crate::sync::outgoing::Outgoing;
 use crate::sync::server::{Event, ServerSession};
 use crate::sync::transfer::Part;
@@ -158,11 +158,19 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
         tracing::debug!(%end, instance = %self.seat.instance(), "a subscription ended");
         let window = u64::try_from(self.shared.limits.drain_window.as_millis()).unwrap_or(10_000).max(1);
         let after = u32::try_from(self.spread.rotate_left(32) % window).unwrap_or(0);
+        let error = match &end {
+            End::Fault(_) | End::Unreadable(_) => {
+                let body = ServerBody::Error { code: end.code().to_owned(), message: end.to_string() };
+                W::message(&ServerMessage { nonce: 0, body }, None)
+            }
+            _ => None,
+        };
         let goodbye = W::message(&ServerSession::goodbye(end.reason(), after), None);
         let Self { out, seat, .. } = self;
         // What holds a place is given back before anybody waits for a client to listen.
         drop(seat);
-        let pieces = goodbye.map(Piece::Frame).into_iter().chain([Piece::End(Box::new(end))]);
+        let words = error.into_iter().chain(goodbye).map(Piece::Frame);
+        let pieces = words.chain([Piece::End(Box::new(end))]);
         let last_words = async {
             for piece in pieces {
                 out.send(piece).await;
