@@ -250,13 +250,14 @@ fn flip(out: &mut dyn Write, switch: &Switch, verb: &str, generation: Option<u64
     let waiting = Waiting::new(&admin, &place.environment, word, switch.timeout);
     block_on(async {
         let began = Instant::now();
-        let answer = admin.ask(Ask::send(Method::POST, &path, body.clone())).await?;
+        let path = path + &waiting.query();
+        let answer = admin.ask(Ask::send(Method::POST, &path, body)).await?;
         let generation = answer.body["generation"].as_u64();
         if place.server.output != Output::Json {
             report(out, place, &answer.body, "")?;
         }
         let Some(generation) = generation else { return Ok(()) };
-        let receipts = waiting.follow(generation, (&path, &body), began).await?;
+        let receipts = waiting.follow(generation, &answer.body["receipts"], began).await?;
         if place.server.output == Output::Json {
             let mut document = answer.body;
             document["receipts"] = receipts.clone();

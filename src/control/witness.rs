@@ -22,16 +22,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub async fn watch(control: Control, patience: Duration, stop: CancellationToken) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while !stop.is_cancelled() {
+    loop {
         tokio::select! {
             () = stop.cancelled() => {}
             _ = looks.tick() => {}
         }
-        let patience = if stop.is_cancelled() { Duration::ZERO } else { patience };
+        // The last look, when the server stops, notes everything as far as it got.
+        let stopping = stop.is_cancelled();
+        let patience = if stopping { Duration::ZERO } else { patience };
         for (environment, roster) in control.hub().rosters() {
             for receipts in roster.settled(patience, control.clock().now()) {
                 note(&control, environment.clone(), &receipts).await;
             }
+        }
+        if stopping {
+            return;
         }
     }
 }

@@ -174,7 +174,8 @@ impl Edge {
             limits: Arc::new(settings.streams.clone()),
             admission: Arc::new(Admission::new(settings.admission)),
             shelves: Arc::default(),
-            waiters: waiters.clone(),
+            // Of its own, so that nobody on the data plane can keep an operator from waiting.
+            waiters: Waiters::new(draining.clone()),
             metrics: metrics.subscriptions(),
             draining: draining.clone(),
             tasks: tasks.clone(),

@@ -4,13 +4,14 @@
 //! A flood of evaluations keeps its own threads busy and no others, so it cannot delay a kill; ten thousand subscribers
 //! that are told of one cannot delay an evaluation. Nobody can tell beforehand what a connection will ask for, so it
 //! begins among the evaluations, and with its first subscription its task, the tasks of its streams and the
-//! registration of its socket move over. Without such threads everything stays where it is.
+//! registration of its socket move over. A client that evaluates on the connection on which it subscribes takes its own
+//! evaluations along. Without such threads everything stays where it is.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use http::Extensions;
@@ -38,18 +39,28 @@ impl Lanes {
         if self.handles.is_empty() {
             return Home(None);
         }
-        let lane = self.next.fetch_add(1, Ordering::Relaxed) % self.handles.len();
-        let (lane, leaves, arrived) = (self.handles[lane].clone(), CancellationToken::new(), AtomicBool::new(false));
-        Home(Some(Arc::new(Moving { lane, leaves, arrived })))
+        let (leaves, arrived) = (CancellationToken::new(), AtomicBool::new(false));
+        Home(Some(Arc::new(Moving { lanes: self.clone(), lane: OnceLock::new(), leaves, arrived })))
     }
 }
 
 struct Moving {
-    lane: Handle,
+    lanes: Lanes,
+    /// Chosen when the connection moves, not when it is accepted: others never do.
+    lane: OnceLock<Handle>,
     /// Cancelled when the connection is to move.
     leaves: CancellationToken,
     /// The connection's task runs on its lane.
     arrived: AtomicBool,
+}
+
+impl Moving {
+    fn lane(&self) -> &Handle {
+        self.lane.get_or_init(|| {
+            let at = self.lanes.next.fetch_add(1, Ordering::Relaxed) % self.lanes.handles.len();
+            self.lanes.handles[at].clone()
+        })
+    }
 }
 
 /// Where one connection is served; in the extensions of its requests.
@@ -67,8 +78,9 @@ impl Home {
     /// Moves the connection over, if it has not moved, and says where work for it is to be spawned.
     pub fn settle(&self) -> Settled {
         Settled(self.0.as_ref().map(|moving| {
+            let lane = moving.lane().clone();
             moving.leaves.cancel();
-            moving.lane.clone()
+            lane
         }))
     }
 
@@ -87,7 +99,7 @@ impl Home {
         let stay = stay(Box::pin(work), Arc::clone(&moving));
         tasks.spawn(async move {
             if let Some(rest) = stay.await {
-                let lane = moving.lane.clone();
+                let lane = moving.lane().clone();
                 let arriving = async move {
                     moving.arrived.store(true, Ordering::Relaxed);
                     rest.await;
@@ -104,14 +116,14 @@ impl Home {
             return;
         };
         if moving.leaves.is_cancelled() {
-            tasks.spawn_on(work, &moving.lane);
+            tasks.spawn_on(work, moving.lane());
             return;
         }
-        let (lane, tracker) = (moving.lane.clone(), tasks.clone());
-        let stay = stay(Box::pin(work), Arc::clone(moving));
+        let (moving, tracker) = (Arc::clone(moving), tasks.clone());
+        let stay = stay(Box::pin(work), Arc::clone(&moving));
         tasks.spawn(async move {
             if let Some(rest) = stay.await {
-                tracker.spawn_on(rest, &lane);
+                tracker.spawn_on(rest, moving.lane());
             }
         });
     }
@@ -151,7 +163,7 @@ impl Settled {
     }
 }
 
-/// Moves the connection of a request over; to be called where a stream of changes begins.
-pub fn settle(extensions: &Extensions) -> Settled {
-    extensions.get::<Home>().cloned().unwrap_or_default().settle()
+/// Where the connection of a request is served.
+pub fn of(extensions: &Extensions) -> Home {
+    extensions.get::<Home>().cloned().unwrap_or_default()
 }

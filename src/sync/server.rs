@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use super::hash::SetHash;
 use super::kills::KillList;
-use super::limits::{LABELS_MAX, NAME_BYTES_MAX, PINGS_MAX, REJECTED_MAX, RESYNCS_MAX, WORD_BYTES_MAX};
+use super::limits::{
+    LABELS_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PINGS_MAX, REJECTED_MAX, RESYNCS_MAX, WORD_BYTES_MAX,
+};
 use super::message::{
     Ack, Bookmark, ClientMessage, Epoch, FullReason, Goodbye, GoodbyeReason, Hello, Lane, Mode, ObjectError, Resume,
     ResyncReason, ServerBody, ServerMessage,
@@ -105,9 +107,9 @@ pub enum Event {
         apply_us: u32,
         /// Its set hash is the server's: it holds exactly what was sent.
         proven: bool,
+        /// All objects that it holds and cannot use now.
+        rejected: Vec<ObjectError>,
     },
-    /// All objects that it holds and cannot use now; follows an `Applied` on the lane of objects.
-    Rejected(Vec<ObjectError>),
     /// It acknowledged, and holds something else than it was sent.
     Differs(Lane),
     /// It asked for everything.
@@ -297,7 +299,7 @@ impl ServerSession {
     }
 
     fn acknowledged(&mut self, ack: Ack) -> Result<(), ProtocolFault> {
-        if ack.rejected.len() > REJECTED_MAX {
+        if ack.rejected.len() > REJECTED_MAX || ack.rejected.iter().any(is_too_long) {
             return Err(ProtocolFault::TooLong);
         }
         let sending = match ack.lane {
@@ -322,13 +324,13 @@ impl ServerSession {
             }
             lane => {
                 let proven = ack.set_hash.is_some();
-                self.events.push(Event::Applied { lane, position: flown.position, apply_us: ack.apply_us, proven });
+                let (position, apply_us, rejected) = (flown.position, ack.apply_us, ack.rejected);
+                self.events.push(Event::Applied { lane, position, apply_us, proven, rejected });
             }
         }
         if ack.lane == Lane::Objects {
             self.objects.at = self.objects.arriving.take();
             self.objects.resyncs = 0;
-            self.events.push(Event::Rejected(ack.rejected));
         }
         Ok(())
     }
@@ -452,6 +454,12 @@ impl ServerSession {
         let reason = if confirmed { FullReason::ConfirmedEmpty } else { reason };
         Some((Mode::Full(reason), Revision::ZERO))
     }
+}
+
+/// Whether what a client says of an object is longer than what is said here.
+fn is_too_long(error: &ObjectError) -> bool {
+    let name = error.key.key().len() + error.key.flag_set().map_or(0, str::len);
+    name > 2 * NAME_BYTES_MAX || error.code.len() > WORD_BYTES_MAX || error.message.len() > MESSAGE_BYTES_MAX
 }
 
 /// Checks what stands in Hello against its limits.

@@ -90,7 +90,8 @@ impl View {
     /// The same view with other kills.
     #[must_use]
     pub fn with_kills(&self, kills: Arc<KillSet>) -> Self {
-        if Arc::ptr_eq(&kills, &self.kills) {
+        // Most publishes bring the same kills in another place; what was made of them is kept.
+        if Arc::ptr_eq(&kills, &self.kills) || kills == self.kills {
             return self.clone();
         }
         Self { kill_list: Arc::new(KillList::of(&kills)), kills, ..self.clone() }

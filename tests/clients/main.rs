@@ -1,5 +1,5 @@
-//! The published OpenFeature clients over real sockets against the real binary: one test binary; the modules are the
-//! table of contents.
+//! The published OpenFeature clients and the example subscribers over real sockets against the real binary: one test
+//! binary; the modules are the table of contents.
 //!
 //! What they need comes from package registries: `make clients` installs it into this folder. `cargo test` leaves this
 //! binary out; `make test` and `cargo test --test clients` run it.
@@ -14,4 +14,5 @@ mod harness;
 mod providers;
 mod script;
 mod snippets;
+mod subscriber;
 mod table;

@@ -48,7 +48,7 @@ fn server() -> (tempfile::TempDir, Server) {
 
 /// An address to come back to after a restart. The system gives ports above 32767 to whoever connects; a client that
 /// knocks on one of those while nobody listens there can be given it itself.
-fn free_port() -> String {
+pub fn free_port() -> String {
     use std::sync::atomic::{AtomicU16, Ordering};
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % 10_000).expect("small");

@@ -117,6 +117,17 @@ impl Script {
         while self.lines.try_recv().is_ok() {}
     }
 
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits for the end, after a line that says it comes.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.process.wait().expect("it ends")
+    }
+
     fn next(&mut self, guard: Duration, what: &str) -> Value {
         match self.lines.recv_timeout(guard) {
             Ok(line) => {

@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 use super::convert;
 use crate::proto::rampart_v1 as wire;
-use crate::serve::home;
+use crate::serve::home::{self, Home};
 use crate::serve::http::caller::authenticate;
 use crate::serve::subscription::admission::{Refused, Ticket};
 use crate::serve::subscription::drive::Driver;
@@ -180,25 +180,27 @@ pub async fn subscribe(State(shared): State<Arc<Subscriptions>>, request: Reques
     if let Err(problem) = authenticate(&parts.headers, parts.uri.query(), &gate.hub.tokens(), gate.clock.now()) {
         return at_once(problem.into());
     }
-    let settled = home::settle(&parts.extensions);
+    let home = home::of(&parts.extensions);
     let (out, pieces) = outbox();
     let messages = Messages { body, bytes: BytesMut::new() };
     let tasks = shared.tasks.clone();
-    settled.spawn(&tasks, accept(shared, parts.headers, messages, (out, ticket)));
+    tasks.spawn(accept((shared, home), parts.headers, messages, (out, ticket)));
     answer(StreamBody::new(pieces, Some(trailers)))
 }
 
 /// Reads Hello, finds out who that is, and drives the stream to its end.
 async fn accept(
-    shared: Arc<Subscriptions>,
+    (shared, home): (Arc<Subscriptions>, Home),
     headers: HeaderMap,
     mut messages: Messages,
     (out, ticket): (Outbox, Ticket),
 ) {
+    let tasks = shared.tasks.clone();
     let greeted = greet(&shared, headers, &mut messages).await;
     let (end, out) = match greeted {
         Ok(who) => match Driver::open(shared, who, (messages, out), (Grpc, ticket)) {
-            Ok(driver) => return driver.run().await,
+            // Not before it may be here: from now on the connection is one of those that are told of kills.
+            Ok(driver) => return home.settle().spawn(&tasks, driver.run()),
             Err(ended) => ended,
         },
         Err(end) => (end, out),

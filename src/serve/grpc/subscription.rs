@@ -19,7 +19,8 @@ use tonic_prost::ProstCodec;
 use super::{convert, subscribe};
 use crate::proto::rampart_v1 as wire;
 use crate::serve::door::Admitted;
-use crate::serve::home::{self, Settled};
+use crate::serve::home::{self, Home};
+use crate::serve::http::caller::authenticate;
 use crate::serve::subscription::Subscriptions;
 use crate::serve::subscription::admission::Ticket;
 use crate::serve::subscription::receipts::{self, Question};
@@ -48,8 +49,17 @@ async fn watch_kills(State(shared): State<Arc<Subscriptions>>, request: HttpRequ
             return subscribe::overloaded(refused);
         }
     };
-    let watching = Watching { shared, ticket: Some(ticket), settled: home::settle(request.extensions()) };
-    Server::new(ProstCodec::default()).server_streaming(watching, request).await.map(axum::body::Body::new)
+    let gate = &shared.door.gate;
+    if let Err(problem) = authenticate(request.headers(), None, &gate.hub.tokens(), gate.clock.now()) {
+        return Status::from(problem).into_http();
+    }
+    let hello = shared.limits.hello;
+    let watching = Watching { shared, ticket: Some(ticket), home: home::of(request.extensions()) };
+    let mut server = Server::new(ProstCodec::default());
+    match timeout(hello, server.server_streaming(watching, request)).await {
+        Ok(answer) => answer.map(axum::body::Body::new),
+        Err(_) => Status::deadline_exceeded("the request did not come").into_http(),
+    }
 }
 
 async fn get_receipts(State(shared): State<Arc<Subscriptions>>, request: HttpRequest) -> HttpResponse {
@@ -59,7 +69,7 @@ async fn get_receipts(State(shared): State<Arc<Subscriptions>>, request: HttpReq
 struct Watching {
     shared: Arc<Subscriptions>,
     ticket: Option<Ticket>,
-    settled: Settled,
+    home: Home,
 }
 
 impl ServerStreamingService<wire::WatchKillsRequest> for Watching {
@@ -69,13 +79,13 @@ impl ServerStreamingService<wire::WatchKillsRequest> for Watching {
 
     fn call(&mut self, request: Request<wire::WatchKillsRequest>) -> Self::Future {
         let (metadata, _, asked) = request.into_parts();
-        let (shared, ticket, settled) = (self.shared.clone(), self.ticket.take(), self.settled.clone());
+        let (shared, ticket, home) = (self.shared.clone(), self.ticket.take(), self.home.clone());
         Box::pin(async move {
             let admitted =
                 shared.door.admit_to(&metadata.into_headers(), None, ("POST", WATCH_KILLS), &asked.environment)?;
             let (out, answers) = mpsc::channel(BUFFER);
             let tasks = shared.tasks.clone();
-            settled.spawn(&tasks, async move {
+            home.settle().spawn(&tasks, async move {
                 tell_kills(shared, admitted, out).await;
                 drop(ticket);
             });

@@ -21,7 +21,7 @@ use crate::access::token::{Principal, Tokens};
 use crate::serve::metrics::Open;
 use crate::snapshot::Snapshot;
 use crate::snapshot::roster::{Seat, Who};
-use crate::sync::message::{ClientMessage, Hello, Lane, Resume};
+use crate::sync::message::{ClientMessage, Hello, Lane, Resume, ServerBody, ServerMessage};
 use crate::sync::outgoing::Outgoing;
 use crate::sync::server::{Event, Pace, ServerSession};
 use crate::sync::transfer::Part;
@@ -172,11 +172,19 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
         tracing::debug!(%end, instance = %self.seat.instance(), "a subscription ended");
         let window = u64::try_from(self.shared.limits.drain_window.as_millis()).unwrap_or(10_000).max(1);
         let after = u32::try_from(self.spread.rotate_left(32) % window).unwrap_or(0);
+        let error = match &end {
+            End::Fault(_) | End::Unreadable(_) => {
+                let body = ServerBody::Error { code: end.code().to_owned(), message: end.to_string() };
+                W::message(&ServerMessage { nonce: 0, body }, None)
+            }
+            _ => None,
+        };
         let goodbye = W::message(&ServerSession::goodbye(end.reason(), after), None);
-        let Self { out, seat, permit, _ticket: ticket, _open: open, .. } = self;
+        let Self { out, seat, permit, inbound, _ticket: ticket, _open: open, .. } = self;
         // What holds a place is given back before anybody waits for a client to listen.
-        drop((seat, permit, ticket, open));
-        let pieces = goodbye.map(Piece::Frame).into_iter().chain([Piece::End(Box::new(end))]);
+        drop((seat, permit, ticket, open, inbound));
+        let words = error.into_iter().chain(goodbye).map(Piece::Frame);
+        let pieces = words.chain([Piece::End(Box::new(end))]);
         let last_words = async {
             for piece in pieces {
                 out.send(piece).await;
@@ -324,7 +332,8 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
         if self.session.waits_to_fill() && self.permit.is_none() && self.turn.is_none() {
             self.turn = Some(Box::pin(Arc::clone(&self.shared.admission).transfer()));
         }
-        if self.permit.is_some() && !self.session.is_transferring() && !self.session.waits_to_fill() {
+        let held = self.times.held.is_some();
+        if self.permit.is_some() && !held && !self.session.is_transferring() && !self.session.waits_to_fill() {
             self.permit = None;
         }
         if !self.session.is_transferring() {
@@ -348,8 +357,8 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
         if self.times.waiting.is_some_and(|since| since + self.shared.limits.stall <= now) {
             return Err(End::TooSlow);
         }
-        if self.permit.as_ref().is_some_and(|(_, until)| *until <= now) && self.session.is_transferring() {
-            // It reads slowly. It goes on; others do not wait for it any longer.
+        if self.permit.as_ref().is_some_and(|(_, until)| *until <= now) {
+            // It reads slowly. It goes on, or asks for another turn; others do not wait for it any longer.
             self.permit = None;
         }
         if self.times.held.is_some_and(|held| held <= now) {
@@ -393,13 +402,15 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
             return if self.session.acks() { Err(End::Gone) } else { Ok(()) };
         };
         let view = self.snapshots.borrow().view.clone();
-        self.session.on_message(message, &view).map_err(End::Fault)?;
+        let taken = self.session.on_message(message, &view);
         self.seat.heard();
         let mut left = false;
+        // Also of a message that ends the stream.
         for event in self.session.events() {
             left |= matches!(event, Event::Left(_));
             self.note(event);
         }
+        taken.map_err(End::Fault)?;
         self.wants_room();
         if left { Err(End::Gone) } else { Ok(()) }
     }
@@ -413,17 +424,14 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
             );
         }
         match event {
-            Event::Applied { lane, position, proven, .. } => {
-                for took in self.seat.applied(lane, position, proven) {
+            Event::Applied { lane, position, proven, rejected, .. } => {
+                if !rejected.is_empty() {
+                    self.shared.metrics.refused_objects(rejected.len());
+                    tracing::warn!(objects = rejected.len(), "a subscriber cannot use objects: see its receipts");
+                }
+                for took in self.seat.applied((lane, position), proven, rejected) {
                     self.shared.metrics.propagated(lane, took);
                 }
-            }
-            Event::Rejected(objects) => {
-                for object in &objects {
-                    self.shared.metrics.refused_object();
-                    tracing::warn!(key = object.key.key(), code = object.code, "a subscriber cannot use an object");
-                }
-                self.seat.rejected(objects.into());
             }
             Event::Differs(lane) => {
                 self.shared.metrics.differs();

@@ -120,9 +120,9 @@ impl StreamMetrics {
         self.full.get_or_create(&ByReason { reason: reason.as_str() }).inc();
     }
 
-    /// A subscriber cannot use an object.
-    pub fn refused_object(&self) {
-        self.refused_objects.inc();
+    /// A subscriber cannot use this many objects.
+    pub fn refused_objects(&self, objects: usize) {
+        self.refused_objects.inc_by(u64::try_from(objects).unwrap_or(u64::MAX));
     }
 
     /// A subscriber holds something else than it was sent.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::frame::{FORMS, Wire};
 use crate::flag::key::EnvironmentName;
-use crate::flag::time::Revision;
+use crate::flag::time::{Generation, Revision};
 use crate::sync::kills::KillList;
 use crate::sync::message::{Epoch, Mode};
 use crate::sync::transfer::{Plan, Plans};
@@ -60,6 +60,14 @@ impl Shelved {
     }
 }
 
+/// A time in which no transfer begins.
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    generation: Generation,
+    from: Instant,
+    until: Instant,
+}
+
 /// The shelf of one environment.
 #[derive(Debug)]
 pub struct Shelf {
@@ -71,7 +79,7 @@ pub struct Shelf {
 struct State {
     kills: Option<(Epoch, Arc<KillList>, Arc<Forms>)>,
     /// The newest kill set, and until when it has the streams for itself.
-    hold: Option<(Arc<KillList>, Instant)>,
+    hold: Option<Hold>,
     /// Newest last, each with when it was last needed.
     plans: VecDeque<(Instant, Arc<Shelved>)>,
 }
@@ -109,17 +117,24 @@ impl Shelf {
     pub fn held_until(&self, list: &Arc<KillList>, subscribers: impl FnOnce() -> usize) -> Option<Instant> {
         let mut state = self.lock();
         let now = Instant::now();
-        match &state.hold {
-            Some((held, _)) if Arc::ptr_eq(held, list) => {}
-            // The first set is nobody's news.
-            None => state.hold = Some((Arc::clone(list), now)),
-            Some(_) => {
+        let generation = list.generation();
+        match state.hold {
+            // The first set is nobody's news, and only a newer one is a kill or a restore.
+            None => state.hold = Some(Hold { generation, from: now, until: now }),
+            // Objects have the streams as long as kills had them.
+            Some(Hold { generation: held, from, until }) if generation > held => {
                 let each = u32::try_from(subscribers()).unwrap_or(u32::MAX);
-                let until = now + HOLD_EACH.saturating_mul(each).min(HOLD_MAX);
-                state.hold = Some((Arc::clone(list), until));
+                let time = if now < until + (until - from) && now >= until {
+                    Duration::ZERO
+                } else {
+                    HOLD_EACH.saturating_mul(each).min(HOLD_MAX)
+                };
+                let (from, until) = if now < until { (from, until.max(from + time)) } else { (now, now + time) };
+                state.hold = Some(Hold { generation, from, until });
             }
+            Some(_) => {}
         }
-        state.hold.as_ref().map(|(_, until)| *until).filter(|until| *until > now)
+        state.hold.map(|hold| hold.until).filter(|until| *until > now)
     }
 
     /// Drops what nobody needed in a while.

@@ -24,6 +24,8 @@ mod tests;
 
 /// Lost clients that are remembered at most; beyond, those that were lost first are forgotten.
 const LOST_MAX: usize = 20_000;
+/// Objects that one client cannot use, of which more than the number is remembered.
+const REJECTED_KEPT: usize = 32;
 /// Between two looks of somebody who waits for receipts: thousands arrive at once, and each look reads them all.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Somebody who waits looks this often without being told: lost clients are forgotten in silence.
@@ -62,6 +64,8 @@ struct Known {
     applied: [u64; 2],
     /// The same where its set hash was the server's.
     confirmed: [u64; 2],
+    /// The furthest it ever confirmed.
+    reached: [u64; 2],
     rejected: Arc<[ObjectError]>,
 }
 
@@ -161,6 +165,7 @@ impl Roster {
             heard: Instant::now(),
             applied: [0; 2],
             confirmed: [0; 2],
+            reached: [0; 2],
             rejected: Arc::default(),
         };
         let known = state.known.entry(Arc::clone(&id)).or_insert(fresh);
@@ -285,16 +290,18 @@ impl State {
         let track = &self.tracks[index(lane)];
         let needed = track.needed(lane, position)?;
         let mut receipts = track.receipts(lane, position);
+        let mut lacking = Vec::new();
         for known in self.known.values() {
             let fate = known.fate(lane, needed);
             receipts.note(fate);
-            if !fate.has_it() && receipts.missing.len() < names {
-                receipts.missing.push((fate, known.client(now)));
+            if names > 0 && !fate.has_it() {
+                lacking.push((fate, known));
             }
         }
-        receipts.missing.sort_by(|(_, a), (_, b)| {
-            (b.connected, &a.who.name, &a.who.instance_id).cmp(&(a.connected, &b.who.name, &b.who.instance_id))
-        });
+        // Those that are there and do not have it are worth more than those that are gone.
+        lacking.sort_by_key(|(_, known)| (known.seat.is_none(), &known.who.name, &known.who.instance_id));
+        let named = lacking.into_iter().take(names);
+        receipts.missing = named.map(|(fate, known)| (fate, known.client(now))).collect();
         Ok(receipts)
     }
 }
@@ -334,26 +341,34 @@ impl Seat {
 
     /// The client said that it applied a position. Gives how long each of the things that it had not confirmed before
     /// took, from publish to this receipt.
-    pub fn applied(&self, lane: Lane, position: u64, proven: bool) -> Vec<Duration> {
+    ///
+    /// `rejected` is what it holds and cannot use; on the lane of kills there is nothing of the kind.
+    pub fn applied(
+        &self,
+        (lane, position): (Lane, u64),
+        proven: bool,
+        mut rejected: Vec<ObjectError>,
+    ) -> Vec<Duration> {
         let at = index(lane);
         let now = Instant::now();
+        rejected.truncate(REJECTED_KEPT);
         let took = self.with(|known, tracks| {
             known.heard = now;
             known.applied[at] = position;
+            if lane == Lane::Objects {
+                known.rejected = rejected.into();
+            }
             if !proven {
                 return Vec::new();
             }
-            let before = std::mem::replace(&mut known.confirmed[at], position);
+            known.confirmed[at] = position;
+            // A copy that is made anew may go back for a moment; what reached it once is not counted again.
+            let before = known.reached[at];
+            known.reached[at] = before.max(position);
             tracks[at].received(before, position, known.joined, now)
         });
         self.roster.changed.notify_waiters();
         took.unwrap_or_default()
-    }
-
-    /// The client said what it holds and cannot use.
-    pub fn rejected(&self, objects: Arc<[ObjectError]>) {
-        self.with(|known, _| known.rejected = objects);
-        self.roster.changed.notify_waiters();
     }
 
     /// The client said something.

@@ -64,7 +64,8 @@ impl Track {
         if position > self.served || position == 0 {
             return Err(NotPublished { lane, position, served: self.served });
         }
-        Ok(self.find(position).map_or((position, 0), |held| match lane {
+        // Of one that is forgotten nobody can say who came later.
+        Ok(self.find(position).map_or((position, u64::MAX), |held| match lane {
             Lane::Kills => (position, held.joins),
             Lane::Objects => (held.position, held.joins),
         }))

@@ -31,12 +31,12 @@ async fn every_client_is_counted_once_and_by_what_became_of_it() {
     roster.publish(Lane::Kills, 5, NOW);
     let late = client(&roster, "late");
     tokio::time::advance(Duration::from_millis(100)).await;
-    a.applied(Lane::Kills, 5, true);
+    a.applied((Lane::Kills, 5), true, Vec::new());
     // Without a hash it proves nothing.
-    b.applied(Lane::Kills, 5, false);
+    b.applied((Lane::Kills, 5), false, Vec::new());
     drop(c);
-    d.applied(Lane::Kills, 1, true);
-    late.applied(Lane::Kills, 5, true);
+    d.applied((Lane::Kills, 1), true, Vec::new());
+    late.applied((Lane::Kills, 5), true, Vec::new());
     assert_eq!(counts(&roster, Lane::Kills, 5), (6, [1, 1, 1, 0, 2, 1]));
     let receipts = roster.receipts(Lane::Kills, 5, 10, NOW).unwrap();
     let missing: Vec<(&str, Fate)> =
@@ -55,7 +55,7 @@ async fn everybody_has_it_only_where_nobody_is_missing() {
     let roster = roster();
     let (a, b) = (client(&roster, "a"), client(&roster, "b"));
     roster.publish(Lane::Kills, 5, NOW);
-    a.applied(Lane::Kills, 5, true);
+    a.applied((Lane::Kills, 5), true, Vec::new());
     let reached = |word| roster.receipts(Lane::Kills, 5, 0, NOW).unwrap().has_reached(word);
     assert!(!reached(Word::All) && reached(Word::Share(0.5)) && !reached(Word::Share(0.51)));
     drop(b);
@@ -72,16 +72,16 @@ async fn everybody_has_it_only_where_nobody_is_missing() {
 async fn a_client_that_comes_back_is_the_same_client() {
     let roster = roster();
     let first = client(&roster, "a");
-    first.applied(Lane::Kills, 1, true);
+    first.applied((Lane::Kills, 1), true, Vec::new());
     roster.publish(Lane::Kills, 5, NOW);
     let second = client(&roster, "a");
     assert!(first.replaced.is_cancelled() && !second.replaced.is_cancelled());
     // Whatever the replaced stream still says is not the client's word any more.
-    first.applied(Lane::Kills, 5, true);
+    first.applied((Lane::Kills, 5), true, Vec::new());
     assert_eq!(counts(&roster, Lane::Kills, 5), (1, [0, 0, 1, 0, 0, 0]));
     drop(first);
     assert_eq!(roster.connected(), 1);
-    second.applied(Lane::Kills, 5, true);
+    second.applied((Lane::Kills, 5), true, Vec::new());
     assert_eq!(counts(&roster, Lane::Kills, 5), (1, [1, 0, 0, 0, 0, 0]), "it was there before: not late");
     drop(second);
     assert_eq!((roster.connected(), counts(&roster, Lane::Kills, 5)), (0, (1, [1, 0, 0, 0, 0, 0])));
@@ -92,7 +92,7 @@ async fn a_revision_that_changed_nothing_needs_no_receipt_of_its_own() {
     let roster = roster();
     let a = client(&roster, "a");
     roster.publish(Lane::Objects, 3, NOW);
-    a.applied(Lane::Objects, 3, true);
+    a.applied((Lane::Objects, 3), true, Vec::new());
     roster.serve(Lane::Objects, 8);
     assert_eq!(counts(&roster, Lane::Objects, 8), (1, [1, 0, 0, 0, 0, 0]));
     roster.publish(Lane::Objects, 9, NOW);
@@ -107,17 +107,16 @@ async fn what_a_client_cannot_use_is_told_until_it_can() {
     let roster = roster();
     let a = client(&roster, "a");
     roster.publish(Lane::Objects, 2, NOW);
-    a.applied(Lane::Objects, 2, true);
     let error = ObjectError {
         key: ObjectKey::from_parts(1, None, "k"),
         revision: Revision(2),
         code: "unknown-operator".to_owned(),
         message: String::new(),
     };
-    a.rejected(Arc::new([error]));
+    a.applied((Lane::Objects, 2), true, vec![error]);
     assert_eq!(counts(&roster, Lane::Objects, 2), (1, [0, 0, 0, 1, 0, 0]));
     assert_eq!(counts(&roster, Lane::Kills, 1).1[3], 0, "kills have nothing to do with it");
-    a.rejected(Arc::default());
+    a.applied((Lane::Objects, 2), true, Vec::new());
     assert_eq!(counts(&roster, Lane::Objects, 2), (1, [1, 0, 0, 0, 0, 0]));
 }
 
@@ -131,10 +130,10 @@ async fn waiting_ends_with_the_last_receipt_or_at_the_deadline() {
         let roster = Arc::clone(&roster);
         async move { roster.wait((Lane::Kills, 5), word, deadline, || NOW).await.unwrap() }
     };
-    a.applied(Lane::Kills, 5, true);
+    a.applied((Lane::Kills, 5), true, Vec::new());
     let (half, all, last) = tokio::join!(wait(Word::Share(0.5)), wait(Word::All), async {
         sleep(Duration::from_secs(3)).await;
-        b.applied(Lane::Kills, 5, true)
+        b.applied((Lane::Kills, 5), true, Vec::new())
     });
     assert_eq!((half.confirmed, all.confirmed, last.len()), (1, 2, 1));
     roster.publish(Lane::Kills, 6, NOW);
@@ -151,7 +150,7 @@ async fn a_kill_is_reported_once_when_all_have_it_or_when_its_time_is_up() {
     assert_eq!(roster.settled(patience, NOW), [], "the boot is nobody's kill");
     roster.publish(Lane::Kills, 5, NOW);
     assert_eq!(roster.settled(patience, NOW), []);
-    a.applied(Lane::Kills, 5, true);
+    a.applied((Lane::Kills, 5), true, Vec::new());
     let settled = roster.settled(patience, NOW);
     assert_eq!((settled.len(), settled[0].confirmed), (1, 1));
     assert_eq!(roster.settled(patience, NOW), []);
@@ -162,6 +161,30 @@ async fn a_kill_is_reported_once_when_all_have_it_or_when_its_time_is_up() {
     a.leaves();
     roster.publish(Lane::Kills, 7, NOW);
     assert_eq!(roster.settled(patience, NOW), [], "nobody was there to be told");
+}
+
+#[tokio::test]
+async fn those_who_are_there_are_named_before_those_who_are_gone() {
+    let roster = roster();
+    for n in 0..50 {
+        drop(client(&roster, &format!("gone-{n}")));
+    }
+    let _frozen = client(&roster, "frozen");
+    roster.publish(Lane::Kills, 5, NOW);
+    let receipts = roster.receipts(Lane::Kills, 5, 3, NOW).unwrap();
+    assert_eq!((receipts.missing.len(), receipts.missing[0].1.who.instance_id.as_str()), (3, "frozen"));
+}
+
+#[tokio::test]
+async fn a_copy_that_is_made_anew_is_not_counted_twice() {
+    let roster = roster();
+    let a = client(&roster, "a");
+    roster.publish(Lane::Objects, 9, NOW);
+    assert_eq!(a.applied((Lane::Objects, 9), true, Vec::new()).len(), 1);
+    assert_eq!(a.applied((Lane::Objects, 1), true, Vec::new()).len(), 0);
+    assert_eq!(counts(&roster, Lane::Objects, 9).1[2], 1, "it went back, and is pending");
+    assert_eq!(a.applied((Lane::Objects, 9), true, Vec::new()).len(), 0);
+    assert_eq!(counts(&roster, Lane::Objects, 9).1[0], 1);
 }
 
 #[test]

@@ -337,7 +337,10 @@ impl World {
         must::witnessed(store, ahead, events.iter().any(Event::betrays_rollback))?;
         for event in events {
             match event {
-                Event::Applied { lane, proven: true, .. } => {
+                Event::Applied { lane, proven: true, rejected, .. } => {
+                    if !rejected.is_empty() {
+                        history.reach("rejected");
+                    }
                     must::honest(stream, nonce, lane == Lane::Kills)?;
                     if lane == Lane::Objects {
                         stream.confirmed = stream.sent.get(&nonce).map(|sent| sent.state.digest);
@@ -347,7 +350,6 @@ impl World {
                     stream.resynced |= lane == Lane::Objects;
                     history.reach(if lane == Lane::Objects { "objects differ" } else { "kills differ" });
                 }
-                Event::Rejected(rejected) if !rejected.is_empty() => history.reach("rejected"),
                 Event::KillsAhead(_) => history.reach("kills ahead"),
                 _ => {}
             }

@@ -113,7 +113,7 @@ async fn open(State(streams): State<Streams>, request: Request) -> Response {
         Ok(hello) => hello,
         Err(problem) => return problem.into_response(),
     };
-    let settled = home::settle(&parts.extensions);
+    let home = home::of(&parts.extensions);
     let id = hex(&draw::<16>(streams.random));
     let owner = admitted.principal.as_ref().map(|principal| principal.id);
     let (messages, inbox) = mpsc::channel(INBOX);
@@ -125,7 +125,7 @@ async fn open(State(streams): State<Streams>, request: Request) -> Response {
     let (out, pieces) = outbox();
     let tasks = shared.tasks.clone();
     match Driver::open(shared, (hello, entrance), (inbox, out), (Sse { id, retry }, ticket)) {
-        Ok(driver) => settled.spawn(&tasks, driver.run()),
+        Ok(driver) => home.settle().spawn(&tasks, driver.run()),
         Err((End::Fault(ProtocolFault::HelloField(detail)), _)) => {
             return Problem::BadRequest(detail.into()).into_response();
         }
