@@ -179,7 +179,7 @@ fn the_other_services_answer_over_grpc() {
 
         let mut subscription = wire::subscription_client::SubscriptionClient::new(channel.clone());
         let receipts = subscription.get_receipts(wire::GetReceiptsRequest::default()).await;
-        assert_eq!(receipts.expect_err("not yet").code(), Code::Unimplemented);
+        assert_eq!(receipts.expect_err("it names no lane").code(), Code::InvalidArgument);
         let ping = wire::client_message::Message::Ping(wire::Ping { token: 1 });
         let hasty = tokio_stream::iter([wire::ClientMessage { message: Some(ping) }]);
         let mut stream = subscription.subscribe(Request::new(hasty)).await.expect("a stream").into_inner();
