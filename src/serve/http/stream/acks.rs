@@ -76,14 +76,16 @@ async fn taken(streams: &Streams, request: Request) -> Result<(), Problem> {
     let query = parts.uri.query();
     let principal = authenticate(&parts.headers, query, &door.gate.hub.tokens(), door.gate.clock.now())?;
     let bytes = body::read(content, streams.body).await?;
-    let posted: Posted = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::BadJson { detail: error.to_string(), pointer: None })?;
+    let posted = serde_json::from_slice::<Posted>(&bytes);
     let owner = principal.as_ref().map(|principal| principal.id);
     // Whoever did not open it learns nothing of it.
-    let inbox = streams.inboxes.get(&posted.stream).filter(|inbox| inbox.owner == owner);
+    let named = posted.as_ref().ok().and_then(|posted| streams.inboxes.get(&posted.stream));
+    let inbox = named.filter(|inbox| inbox.owner == owner);
     let inbox = inbox.map(|inbox| (inbox.messages.clone(), inbox.environment.clone()));
     let environment = inbox.as_ref().map_or("", |(_, environment)| environment.as_str());
     door.admit_to(&parts.headers, query, ("POST", ACKS_PATH), environment)?;
+    // Not before it is known that they may post at all.
+    let posted = posted.map_err(|error| Problem::BadJson { detail: error.to_string(), pointer: None })?;
     if posted.acks.len() > ACKS_MAX {
         return Err(wrong(format!("more than {ACKS_MAX} receipts at once"), "/acks"));
     }
