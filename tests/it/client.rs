@@ -186,6 +186,31 @@ fn the_last_good_flags_answer_without_a_server_and_only_what_is_new_is_sent_afte
     runtime.block_on(within(client.close()));
 }
 
+/// Whatever is wrong with streams, a kill arrives: here they are switched off.
+#[test]
+fn a_kill_arrives_where_streams_are_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut first = server(dir.path(), None);
+    let kept = dir.path().join("flags.kept");
+    let runtime = runtime();
+    let client = runtime.block_on(builder(&first).keep(&kept).connect()).expect("options");
+    runtime.block_on(within(client.close()));
+    assert!(first.terminate().success());
+
+    let data = dir.path().join("data");
+    let off = ["--streams-enabled=false"];
+    let second = Server::run(&data, serve_at(&data, [&first.data, &first.admin], &off));
+    let polling = builder(&second).keep(&kept).kill_polls(SOON, SOON);
+    let client = runtime.block_on(polling.connect()).expect("options");
+    let mut events = client.events();
+    assert!(client.bool("yes", &user(), false));
+    run(&second, &["flag", "kill", "yes", "--reason", "drill"]);
+    runtime.block_on(until(&mut events, |event| is_change(event) && names(event) == ["yes"]));
+    assert!(!client.bool("yes", &user(), true));
+    assert!(!client.status().connected, "it came by the third way");
+    runtime.block_on(within(client.close()));
+}
+
 #[test]
 fn without_a_server_and_without_a_file_code_defaults_count() {
     let dir = tempfile::tempdir().expect("a folder");
