@@ -245,7 +245,8 @@ fn parse(text: &str) -> Result<(TokenId, [u8; 32]), TokenFault> {
     unhex(id).zip(unhex(secret)).map(|(id, secret)| (TokenId(id), secret)).ok_or(TokenFault::NotAToken)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()

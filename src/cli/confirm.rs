@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::Output;
 use super::failure::Failure;
 use super::http::{Admin, Ask, encode};
+use crate::app::settings::value;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -17,6 +18,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const NAMES: usize = 20;
 /// The longest that a server waits.
 const SERVER_WAIT: Duration = Duration::from_secs(60);
+
+/// The longest that the command waits.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 /// How many have to confirm, as the server reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,17 +44,8 @@ pub fn word(text: &str) -> Result<Word, String> {
 /// # Errors
 /// In words for people.
 pub fn patience(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a time such as 30s, 500ms or 2m, at most 1h");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let time = match unit {
-        "ms" => Duration::from_millis(number),
-        "" | "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number.saturating_mul(60)),
-        _ => return Err(wrong()),
-    };
-    if time <= Duration::from_secs(3600) { Ok(time) } else { Err(wrong()) }
+    let time = value::duration(text).map_err(|wrong| format!("{text:?} {}; {}", wrong.problem, wrong.fix))?;
+    if time <= TIMEOUT_MAX { Ok(time) } else { Err(format!("{text:?} is longer than an hour")) }
 }
 
 /// Somebody who waits.

@@ -144,11 +144,6 @@ impl Admission {
         Arc::clone(&self.transfers).acquire_owned().await.ok()
     }
 
-    /// A turn, if one is free.
-    pub fn try_transfer(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.transfers).try_acquire_owned().ok()
-    }
-
     fn spend(&self) -> bool {
         let rate = f64::from(self.limits.per_second);
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,7 +17,7 @@ use super::frame::{Frame, Inbound, Piece, Wire};
 use super::outbox::Outbox;
 use super::shelf::{Reach, Shelf, Shelved};
 use super::{End, Entrance, Subscriptions};
-use crate::access::token::{Principal, Tokens};
+use crate::access::token::{Principal, Tokens, hex};
 use crate::serve::metrics::Open;
 use crate::snapshot::Snapshot;
 use crate::snapshot::roster::{Seat, Who};
@@ -180,9 +180,9 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
             _ => None,
         };
         let goodbye = W::message(&ServerSession::goodbye(end.reason(), after), None);
-        let Self { out, seat, permit, inbound, _ticket: ticket, _open: open, .. } = self;
+        let Self { out, seat, permit, turn, inbound, _ticket: ticket, _open: open, .. } = self;
         // What holds a place is given back before anybody waits for a client to listen.
-        drop((seat, permit, ticket, open, inbound));
+        drop((seat, permit, turn, ticket, open, inbound));
         let words = error.into_iter().chain(goodbye).map(Piece::Frame);
         let pieces = words.chain([Piece::End(Box::new(end))]);
         let last_words = async {
@@ -465,13 +465,4 @@ impl<W: Wire, I: Inbound> Driver<W, I> {
 /// A place in history as text: `EPOCH.REVISION.DIGEST.GENERATION`, the bytes in hex.
 pub fn resume_text(at: &Resume) -> String {
     format!("{}.{}.{}.{}", hex(&at.epoch), at.revision, hex(&at.digest), at.kill_generation)
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }

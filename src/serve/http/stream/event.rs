@@ -10,9 +10,9 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::access::token::hex;
 use crate::eval::fractional::FractionalHash;
 use crate::flag::time::{Generation, Revision};
-use crate::serve::subscription::drive::hex;
 use crate::serve::subscription::frame::{Frame, Wire};
 use crate::sync::kills::KillList;
 use crate::sync::message::{Begin, Commit, Epoch, KillEntry, Mode, Resume, ServerBody, ServerMessage};

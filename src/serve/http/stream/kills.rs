@@ -13,9 +13,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{KILLS_PATH, Streams, event};
+use crate::access::token::hex;
 use crate::serve::http::entity_tag;
 use crate::serve::http::problem::Problem;
-use crate::serve::subscription::drive::hex;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -17,14 +17,14 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use self::event::Sse;
-use crate::access::token::TokenId;
+use crate::access::token::{TokenId, hex};
 use crate::control::{Random, draw};
 use crate::flag::key::EnvironmentName;
 use crate::serve::home;
 use crate::serve::http::body::BodyLimit;
 use crate::serve::http::problem::Problem;
 use crate::serve::subscription::admission::Refused;
-use crate::serve::subscription::drive::{Driver, hex};
+use crate::serve::subscription::drive::Driver;
 use crate::serve::subscription::frame::{Inbound, StreamBody};
 use crate::serve::subscription::outbox::outbox;
 use crate::serve::subscription::{End, Entrance, Subscriptions};
